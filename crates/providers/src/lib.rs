@@ -1,0 +1,1 @@
+//! Resource providers: storage through CSI.

@@ -1,0 +1,2 @@
+//! The sutler program: subcommands only.
+fn main() {}

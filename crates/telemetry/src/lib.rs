@@ -1,0 +1,1 @@
+//! Logs, error chains, redaction and failpoints.

@@ -1,0 +1,1 @@
+//! Test worlds and the oracle.

@@ -1,0 +1,1 @@
+//! Our CSI driver for a machine's own disk.

@@ -1,0 +1,2 @@
+//! The sutler-local program.
+fn main() {}
