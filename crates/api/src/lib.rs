@@ -1,1 +1,19 @@
-//! Wire words, no logic.
+//! Wire words: what crosses a process border, as types, and the grammar of each.
+//!
+//! Owns the public HTTP/JSON API's shapes, the master–agent protocol and the plugin
+//! definition format. Pure: no I/O, no clock, no decision. Every other crate sits above it.
+
+pub mod agent;
+pub mod definition;
+pub mod id;
+pub mod operation;
+pub mod plugin;
+pub mod problem;
+pub mod size;
+pub mod task;
+pub mod template;
+pub mod volume;
+
+pub use jiff::Timestamp;
+pub use problem::{ErrorKind, Problem, SaidBy};
+pub use size::Bytes;

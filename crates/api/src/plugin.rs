@@ -1,0 +1,150 @@
+//! Plugins, as the public API and the master–agent protocol speak of them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::definition::PluginDefinition;
+use crate::id::{AgentId, AgentName, ClassName, PluginName};
+use crate::{Bytes, Problem, Timestamp};
+
+/// A request to add a plugin: `POST /v1/plugins`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddPluginRequest {
+    /// The definition; of an image alone all the rest has defaults.
+    pub definition: PluginDefinition,
+    /// Values for `{{set.KEY}}`.
+    #[serde(default)]
+    pub set: BTreeMap<String, String>,
+    /// Machines it runs on; all when empty.
+    #[serde(default)]
+    pub on: Vec<AgentName>,
+}
+
+/// A plugin as an agent gets it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DesiredPlugin {
+    /// Our name for it.
+    pub name: PluginName,
+    /// Grows with each change; a report of an older one is stale.
+    pub generation: u64,
+    /// The definition with every default filled in, templates still in it.
+    pub definition: PluginDefinition,
+    /// Values for `{{set.KEY}}`.
+    pub set: BTreeMap<String, String>,
+}
+
+/// Where one instance of a plugin is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PluginState {
+    /// Its agent has not begun.
+    Waiting,
+    /// The image is being pulled.
+    Pulling,
+    /// The container is being started.
+    Starting,
+    /// The container runs; the socket or Probe has not answered yet.
+    Probing,
+    /// It answers.
+    Ready,
+    /// It failed and will be started again.
+    BackingOff,
+    /// It is being stopped.
+    Stopping,
+    /// It is gone.
+    Stopped,
+}
+
+/// What a plugin says of itself, in words of the CSI spec.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct PluginFactsView {
+    /// The name that the plugin reports.
+    pub driver_name: String,
+    /// The version that it reports.
+    pub vendor_version: String,
+    /// Plugin, controller and node capabilities by their CSI names, sorted.
+    pub capabilities: Vec<String>,
+    /// Its name for this machine.
+    pub node_id: String,
+    /// Most volumes on this machine; 0 means no limit told.
+    pub max_volumes: i64,
+    /// Its topology segments.
+    pub topology: BTreeMap<String, String>,
+}
+
+/// One instance of a plugin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PluginInstanceView {
+    /// The machine.
+    pub agent: AgentName,
+    /// Where it is in its life.
+    pub state: PluginState,
+    /// Since when.
+    #[schema(value_type = String)]
+    pub since: Timestamp,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// What it says of itself.
+    pub facts: Option<PluginFactsView>,
+    /// What is wrong, if something is.
+    pub problem: Option<Problem>,
+    /// Its last log lines, when something is wrong.
+    pub log_tail: Vec<String>,
+    /// When it is started again.
+    #[schema(value_type = Option<String>)]
+    pub retry_at: Option<Timestamp>,
+    /// Free bytes, where the plugin tells.
+    pub free: Option<Bytes>,
+    /// The image digest that runs.
+    pub image_digest: Option<String>,
+    /// Progress of the pull, while one runs.
+    pub progress: Option<crate::task::PullProgressView>,
+}
+
+/// A plugin as `GET /v1/plugins` shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PluginView {
+    /// Our name for it.
+    pub name: PluginName,
+    /// Grows with each change.
+    pub generation: u64,
+    /// The definition in force.
+    pub definition: PluginDefinition,
+    /// Whether it is being removed.
+    pub removing: bool,
+    /// Its classes.
+    pub classes: Vec<ClassName>,
+    /// One entry for each machine it belongs on.
+    pub instances: Vec<PluginInstanceView>,
+    /// How many volumes it keeps.
+    pub volumes: usize,
+}
+
+/// A machine as `GET /v1/agents` shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AgentView {
+    /// Its name.
+    pub name: AgentName,
+    /// Its identity.
+    pub agent_id: AgentId,
+    /// Whether it is connected now.
+    pub connected: bool,
+    /// Since when.
+    #[schema(value_type = String)]
+    pub since: Timestamp,
+    /// Its version.
+    pub version: String,
+    /// Cores.
+    pub cpus: f64,
+    /// Memory.
+    pub memory: Bytes,
+    /// Tasks that have not ended.
+    pub tasks: usize,
+    /// Volumes it owns.
+    pub volumes: usize,
+    /// What is wrong, if something is.
+    pub problem: Option<Problem>,
+}
