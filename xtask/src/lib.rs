@@ -1,0 +1,9 @@
+//! What is done to the repository: set-up, packing, checks, tests, demo, measurements.
+//! Each verb of `cargo xtask` is a module; none of it is part of the product.
+
+pub mod command;
+pub mod deny;
+pub mod places;
+pub mod setup;
+pub mod steps;
+pub mod tidy;
