@@ -15,18 +15,29 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let mut compiler = protox::Compiler::new(["proto"]).expect("the include folder is there");
     compiler.include_imports(true).include_source_info(true);
-    compiler.open_file("csi.proto").unwrap_or_else(|error| panic!("{error:?}"));
+    compiler
+        .open_file("csi.proto")
+        .unwrap_or_else(|error| panic!("{error:?}"));
 
     let pool = compiler.descriptor_pool();
     let redacted = redacted_messages(&pool);
-    assert!(redacted.len() > 20, "debug_redact was not read from {PROTO}");
+    assert!(
+        redacted.len() > 20,
+        "debug_redact was not read from {PROTO}"
+    );
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     std::fs::write(out.join("redacted.rs"), debug_impls(&redacted)).expect("OUT_DIR is ours");
 
     tonic_prost_build::configure()
         // Ordered maps: a replayed call has the same bytes as the first.
         .btree_map(".")
-        .skip_debug(redacted.iter().map(|message| format!(".{}", message.full_name())))
+        // A server answers UNIMPLEMENTED for what it leaves out, as CSI wants it.
+        .generate_default_stubs(true)
+        .skip_debug(
+            redacted
+                .iter()
+                .map(|message| format!(".{}", message.full_name())),
+        )
         .compile_fds(compiler.file_descriptor_set())
         .expect("the descriptors are complete");
 }
@@ -40,13 +51,19 @@ fn redacted_messages(pool: &DescriptorPool) -> Vec<MessageDescriptor> {
 
 fn is_redacted(field: &FieldDescriptor) -> bool {
     let options = field.options();
-    options.get_field_by_name("debug_redact").and_then(|value| value.as_bool()).unwrap_or(false)
+    options
+        .get_field_by_name("debug_redact")
+        .and_then(|value| value.as_bool())
+        .unwrap_or(false)
 }
 
 fn debug_impls(messages: &[MessageDescriptor]) -> String {
     let mut code = String::new();
     for message in messages {
-        assert!(message.oneofs().next().is_none(), "oneofs are not written here");
+        assert!(
+            message.oneofs().next().is_none(),
+            "oneofs are not written here"
+        );
         let (path, name) = (rust_path(message), message.name());
         write!(
             code,
