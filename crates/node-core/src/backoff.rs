@@ -1,0 +1,51 @@
+//! Waiting times between tries: doubling, saturating, without a clock.
+
+use sutler_api::Timestamp;
+
+/// First, and each doubled, wait after a failure, in milliseconds: short, because most causes
+/// (a socket not there yet, a device still busy) are gone by then.
+pub const FIRST_MS: u64 = 100;
+
+/// Longest wait, in milliseconds: an operator who repaired the cause sees it taken up within
+/// half a minute, and a plugin that never comes up costs nearly nothing.
+pub const MOST_MS: u64 = 30_000;
+
+/// Gives the wait before try `attempt` (0 is the first repeat), in milliseconds.
+pub fn wait_ms(attempt: u32) -> u64 {
+    let factor = 1_u64.checked_shl(attempt).unwrap_or(u64::MAX);
+    FIRST_MS.saturating_mul(factor).min(MOST_MS)
+}
+
+/// Gives the time `ms` milliseconds after `now`; the end of time if there is none such.
+pub fn after(now: Timestamp, ms: u64) -> Timestamp {
+    let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+    now.as_millisecond()
+        .checked_add(ms)
+        .and_then(|at| Timestamp::from_millisecond(at).ok())
+        .unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_and_stay_at_the_longest_for_ever() {
+        let waits: Vec<u64> = (0..11).map(wait_ms).collect();
+        assert_eq!(
+            waits,
+            [
+                100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000
+            ]
+        );
+        for attempt in [63, 64, 65, u32::MAX] {
+            assert_eq!(wait_ms(attempt), MOST_MS, "attempt {attempt}");
+        }
+    }
+
+    #[test]
+    fn a_time_past_the_end_is_the_end() {
+        assert_eq!(after(Timestamp::UNIX_EPOCH, u64::MAX), Timestamp::MAX);
+        assert_eq!(after(Timestamp::UNIX_EPOCH, 1500).as_millisecond(), 1500);
+    }
+}

@@ -1,0 +1,39 @@
+//! What is told of a plugin on this machine.
+
+use sutler_api::Bytes;
+use sutler_api::id::AgentName;
+use sutler_api::plugin::PluginInstanceView;
+
+use super::{Plugin, State};
+
+impl Plugin {
+    /// Gives the plugin's state as the master is told it; `free` is what it last told of its
+    /// capacity.
+    pub fn report(&self, agent: &AgentName, free: Option<Bytes>) -> PluginInstanceView {
+        let retry_at = match &self.state {
+            State::BackingOff { retry_at } => Some(*retry_at),
+            State::Stopping { retry_at, .. } | State::Clearing { retry_at } => *retry_at,
+            State::New
+            | State::Recovering
+            | State::Preparing
+            | State::Pulling
+            | State::Starting
+            | State::Probing { .. }
+            | State::Ready { .. }
+            | State::Gone => None,
+        };
+        PluginInstanceView {
+            agent: agent.clone(),
+            state: self.state_to_tell(),
+            since: self.since,
+            restarts: self.restarts,
+            facts: self.facts.clone(),
+            problem: self.problem.clone(),
+            log_tail: self.log_tail.clone(),
+            retry_at,
+            free,
+            image_digest: self.started.as_ref().map(|s| s.digest.clone()),
+            progress: self.progress,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What time alone brings about: looks, ends of pauses, the deadline of a start.
+
+use sutler_api::Timestamp;
+
+use super::{Plugin, PluginEffect, PluginStep, State, Upgrade};
+
+impl Plugin {
+    pub(super) fn on_tick(&mut self, now: Timestamp) -> PluginStep {
+        let mut step = self.on_tick_of_state(now);
+        if self.count_at.is_some_and(|at| at <= now) {
+            self.count_at = None;
+            step.effects.push(PluginEffect::CountVolumes);
+        }
+        step
+    }
+
+    pub(super) fn on_tick_of_state(&mut self, now: Timestamp) -> PluginStep {
+        let due = |at: &mut Option<Timestamp>| at.take_if(|at| *at <= now).is_some();
+        match &mut self.state {
+            State::Probing { deadline, .. } if *deadline <= now => self.not_ready_in_time(),
+            State::Probing { look_at, .. } => {
+                if due(look_at) {
+                    PluginStep::act(PluginEffect::Probe)
+                } else {
+                    PluginStep::default()
+                }
+            }
+            State::Ready {
+                look_at, upgrade, ..
+            } => {
+                let mut step = PluginStep::default();
+                if due(look_at) {
+                    step.effects.push(PluginEffect::Probe);
+                }
+                if matches!(upgrade, Upgrade::PullAgainAt(at) if *at <= now) {
+                    *upgrade = Upgrade::Pulling;
+                    step.effects.push(PluginEffect::Pull);
+                }
+                step
+            }
+            State::BackingOff { retry_at } if *retry_at <= now => self.begin(),
+            State::Stopping { retry_at, .. } => {
+                if due(retry_at) {
+                    PluginStep::act(PluginEffect::Halt)
+                } else {
+                    PluginStep::default()
+                }
+            }
+            State::Clearing { retry_at } => {
+                if due(retry_at) {
+                    PluginStep::act(PluginEffect::Clear)
+                } else {
+                    PluginStep::default()
+                }
+            }
+            State::New
+            | State::Recovering
+            | State::Preparing
+            | State::Pulling
+            | State::Starting
+            | State::BackingOff { .. }
+            | State::Gone => PluginStep::default(),
+        }
+    }
+}
