@@ -112,7 +112,12 @@ impl Args {
     fn texts(&self) -> Vec<&String> {
         match self {
             Self::All(all) => all.iter().collect(),
-            Self::ByMode(by) => by.all.iter().chain(&by.controller).chain(&by.node).collect(),
+            Self::ByMode(by) => by
+                .all
+                .iter()
+                .chain(&by.controller)
+                .chain(&by.node)
+                .collect(),
         }
     }
 }
@@ -314,12 +319,15 @@ impl PluginDefinition {
         }
         let name = match self.name.take() {
             Some(name) => name,
-            None => name_from_image(&self.image)
-                .ok_or_else(|| DefinitionError::NoName { image: self.image.clone() })?,
+            None => name_from_image(&self.image).ok_or_else(|| DefinitionError::NoName {
+                image: self.image.clone(),
+            })?,
         };
         for text in self.templated_texts() {
-            template::check(text, set)
-                .map_err(|source| DefinitionError::Template { plugin: name.clone(), source })?;
+            template::check(text, set).map_err(|source| DefinitionError::Template {
+                plugin: name.clone(),
+                source,
+            })?;
         }
         self.name = Some(name);
         check_endpoint(&self.endpoint)?;
@@ -334,7 +342,9 @@ impl PluginDefinition {
 
     /// Gives the name of a checked definition.
     pub fn checked_name(&self) -> &PluginName {
-        self.name.as_ref().expect("`checked` has filled in the name")
+        self.name
+            .as_ref()
+            .expect("`checked` has filled in the name")
     }
 
     /// Gives the mounts, read.
@@ -386,9 +396,14 @@ fn name_from_image(image: &str) -> Option<PluginName> {
 }
 
 fn check_endpoint(path: &str) -> Result<(), DefinitionError> {
-    let fault = |fault: String| DefinitionError::Endpoint { path: path.to_owned(), fault };
+    let fault = |fault: String| DefinitionError::Endpoint {
+        path: path.to_owned(),
+        fault,
+    };
     if !path.starts_with('/') {
-        return Err(fault("is not an absolute path inside the container".to_owned()));
+        return Err(fault(
+            "is not an absolute path inside the container".to_owned(),
+        ));
     }
     if path.len() > SOCKET_PATH_BYTES_MAX {
         return Err(fault(format!(
@@ -398,13 +413,17 @@ fn check_endpoint(path: &str) -> Result<(), DefinitionError> {
     }
     let mut parts = path.split('/').skip(1);
     if parts.clone().count() < 2 || parts.any(|part| part.is_empty() || part == "..") {
-        return Err(fault("must be a file in a folder of its own, like /csi/csi.sock".to_owned()));
+        return Err(fault(
+            "must be a file in a folder of its own, like /csi/csi.sock".to_owned(),
+        ));
     }
     Ok(())
 }
 
 fn parse_mount(text: &str) -> Result<DefinedMount, DefinitionError> {
-    let fault = || DefinitionError::Mount { text: text.to_owned() };
+    let fault = || DefinitionError::Mount {
+        text: text.to_owned(),
+    };
     let mut parts = text.split(':');
     let host = parts.next().unwrap_or_default().to_owned();
     let container = parts.next().unwrap_or(&host).to_owned();
@@ -420,11 +439,18 @@ fn parse_mount(text: &str) -> Result<DefinedMount, DefinitionError> {
     if parts.next().is_some() || !host_ok || !absolute(&container) {
         return Err(fault());
     }
-    Ok(DefinedMount { host, container, mode })
+    Ok(DefinedMount {
+        host,
+        container,
+        mode,
+    })
 }
 
 fn time_ms(key: &'static str, text: &str) -> Result<u64, DefinitionError> {
-    let fault = || DefinitionError::Time { key, text: text.to_owned() };
+    let fault = || DefinitionError::Time {
+        key,
+        text: text.to_owned(),
+    };
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let number: u64 = text[..digits].parse().map_err(|_| fault())?;
     let factor = match text[digits..].trim() {
@@ -439,9 +465,19 @@ fn time_ms(key: &'static str, text: &str) -> Result<u64, DefinitionError> {
 
 fn check_need(need: &str) -> Result<(), DefinitionError> {
     let known = matches!(need, "loop" | "fuse")
-        || need.strip_prefix("path:").is_some_and(|path| path.starts_with('/'))
-        || need.strip_prefix("module:").is_some_and(|name| !name.is_empty());
-    if known { Ok(()) } else { Err(DefinitionError::Need { text: need.to_owned() }) }
+        || need
+            .strip_prefix("path:")
+            .is_some_and(|path| path.starts_with('/'))
+        || need
+            .strip_prefix("module:")
+            .is_some_and(|name| !name.is_empty());
+    if known {
+        Ok(())
+    } else {
+        Err(DefinitionError::Need {
+            text: need.to_owned(),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -473,7 +509,11 @@ mod tests {
             assert!(error.contains(fault), "{toml}: {error}");
         }
         let long = format!("image = 'x'\nendpoint = '/csi/{}'", "s".repeat(120));
-        assert!(refused(&long).contains("a socket path may have 107"), "{}", refused(&long));
+        assert!(
+            refused(&long).contains("a socket path may have 107"),
+            "{}",
+            refused(&long)
+        );
     }
 
     #[test]

@@ -61,7 +61,11 @@ fn check_name(what: &'static str, text: &str) -> Result<(), IdError> {
         return Err(IdError::Empty { what });
     }
     if text.len() > NAME_BYTES_MAX {
-        return Err(IdError::TooLong { what, len: text.len(), max: NAME_BYTES_MAX });
+        return Err(IdError::TooLong {
+            what,
+            len: text.len(),
+            max: NAME_BYTES_MAX,
+        });
     }
     let bad = |character| IdError::Character {
         what,
@@ -69,11 +73,18 @@ fn check_name(what: &'static str, text: &str) -> Result<(), IdError> {
         character,
         allowed: ALLOWED,
     };
-    if let Some(c) = text.chars().find(|c| !c.is_ascii_alphanumeric() && !"._-".contains(*c)) {
+    if let Some(c) = text
+        .chars()
+        .find(|c| !c.is_ascii_alphanumeric() && !"._-".contains(*c))
+    {
         return Err(bad(c));
     }
     let ends = [text.chars().next(), text.chars().next_back()];
-    match ends.into_iter().flatten().find(|c| !c.is_ascii_alphanumeric()) {
+    match ends
+        .into_iter()
+        .flatten()
+        .find(|c| !c.is_ascii_alphanumeric())
+    {
         Some(c) => Err(bad(c)),
         None => Ok(()),
     }

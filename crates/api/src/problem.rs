@@ -64,7 +64,13 @@ pub struct Problem {
 impl Problem {
     /// Makes a problem that we found ourselves.
     pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
-        Self { kind, what: what.into(), said_by: SaidBy::Sutler, raw: None, hint: None }
+        Self {
+            kind,
+            what: what.into(),
+            said_by: SaidBy::Sutler,
+            raw: None,
+            hint: None,
+        }
     }
 
     /// Says who found it.

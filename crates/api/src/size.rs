@@ -10,7 +10,17 @@ use serde::{Deserialize, Serialize};
 /// Units are powers of 1024 with and without `i` (`K`, `Ki`, `KiB`, `KB` are the same),
 /// as disks and memory are sized everywhere in this field.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
     utoipa::ToSchema,
 )]
 #[serde(transparent)]
@@ -45,7 +55,14 @@ pub enum SizeError {
     },
 }
 
-const UNITS: [(&str, u32); 6] = [("", 0), ("k", 10), ("m", 20), ("g", 30), ("t", 40), ("p", 50)];
+const UNITS: [(&str, u32); 6] = [
+    ("", 0),
+    ("k", 10),
+    ("m", 20),
+    ("g", 30),
+    ("t", 40),
+    ("p", 50),
+];
 
 impl Bytes {
     /// Gives one mebibyte times `n`.
@@ -70,7 +87,9 @@ impl Bytes {
     pub fn checked_volume_size(self) -> Result<Self, SizeError> {
         match self.0 {
             0 => Err(SizeError::Zero),
-            n if i64::try_from(n).is_err() => Err(SizeError::TooLarge { text: n.to_string() }),
+            n if i64::try_from(n).is_err() => Err(SizeError::TooLarge {
+                text: n.to_string(),
+            }),
             _ => Ok(self),
         }
     }
@@ -85,10 +104,16 @@ impl FromStr for Bytes {
             return Err(SizeError::Empty);
         }
         if trimmed.starts_with('-') {
-            return Err(SizeError::Negative { text: text.to_owned() });
+            return Err(SizeError::Negative {
+                text: text.to_owned(),
+            });
         }
-        let not_a_number = || SizeError::NotANumber { text: text.to_owned() };
-        let too_large = || SizeError::TooLarge { text: text.to_owned() };
+        let not_a_number = || SizeError::NotANumber {
+            text: text.to_owned(),
+        };
+        let too_large = || SizeError::TooLarge {
+            text: text.to_owned(),
+        };
         let digits = trimmed.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = trimmed.split_at(digits);
         if number.is_empty() {
@@ -98,8 +123,11 @@ impl FromStr for Bytes {
         let unit = unit.trim().to_ascii_lowercase();
         let unit = unit.strip_suffix('b').unwrap_or(&unit);
         let unit = unit.strip_suffix('i').unwrap_or(unit);
-        let shift =
-            UNITS.iter().find(|(name, _)| *name == unit).map(|(_, s)| *s).ok_or_else(not_a_number)?;
+        let shift = UNITS
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .map(|(_, s)| *s)
+            .ok_or_else(not_a_number)?;
         let bytes = number.checked_mul(1 << shift).ok_or_else(too_large)?;
         if i64::try_from(bytes).is_err() {
             return Err(too_large());
@@ -164,9 +192,13 @@ mod tests {
 
     #[test]
     fn display_is_short() {
-        for (bytes, text) in
-            [(0, "0"), (1023, "1023"), (1 << 30, "1G"), (3 << 29, "1.5G"), (40 << 20, "40M")]
-        {
+        for (bytes, text) in [
+            (0, "0"),
+            (1023, "1023"),
+            (1 << 30, "1G"),
+            (3 << 29, "1.5G"),
+            (40 << 20, "40M"),
+        ] {
             assert_eq!(Bytes(bytes).to_string(), text);
         }
     }

@@ -64,9 +64,9 @@ pub fn render(text: &str, context: &TemplateContext) -> Result<String, TemplateE
     while let Some(start) = rest.find("{{") {
         out.push_str(&rest[..start]);
         let after = &rest[start + 2..];
-        let end = after
-            .find("}}")
-            .ok_or_else(|| TemplateError::Unclosed { text: text.to_owned() })?;
+        let end = after.find("}}").ok_or_else(|| TemplateError::Unclosed {
+            text: text.to_owned(),
+        })?;
         out.push_str(&value(text, after[..end].trim(), context)?);
         rest = &after[end + 2..];
     }
@@ -79,7 +79,10 @@ pub fn render(text: &str, context: &TemplateContext) -> Result<String, TemplateE
 /// # Errors
 /// As [`render`].
 pub fn check(text: &str, set: &BTreeMap<String, String>) -> Result<(), TemplateError> {
-    let context = TemplateContext { values: BTreeMap::new(), set: set.clone() };
+    let context = TemplateContext {
+        values: BTreeMap::new(),
+        set: set.clone(),
+    };
     render(text, &context).map(drop)
 }
 
@@ -92,11 +95,17 @@ fn value(text: &str, name: &str, context: &TemplateContext) -> Result<String, Te
         return match context.set.get(key) {
             Some(value) => Ok(value.clone()),
             None if optional => Ok(String::new()),
-            None => Err(TemplateError::Unset { text: text.to_owned(), key: key.to_owned() }),
+            None => Err(TemplateError::Unset {
+                text: text.to_owned(),
+                key: key.to_owned(),
+            }),
         };
     }
     if !KNOWN.contains(&name) {
-        return Err(TemplateError::Unknown { text: text.to_owned(), name: name.to_owned() });
+        return Err(TemplateError::Unknown {
+            text: text.to_owned(),
+            name: name.to_owned(),
+        });
     }
     Ok(context.values.get(name).cloned().unwrap_or_default())
 }
@@ -112,15 +121,30 @@ mod tests {
             set: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
         };
         let text = "--e={{endpoint.url}} {{ set.zone }}{{set.none?}}}";
-        assert_eq!(render(text, &context).unwrap(), "--e=unix:///csi/csi.sock a}");
+        assert_eq!(
+            render(text, &context).unwrap(),
+            "--e=unix:///csi/csi.sock a}"
+        );
     }
 
     #[test]
     fn an_unknown_variable_is_named() {
-        let error = check("--x={{endpont.url}}", &BTreeMap::new()).unwrap_err().to_string();
-        assert!(error.contains("\"endpont.url\"") && error.contains("endpoint.url"), "{error}");
-        let error = check("{{set.server}}", &BTreeMap::new()).unwrap_err().to_string();
+        let error = check("--x={{endpont.url}}", &BTreeMap::new())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("\"endpont.url\"") && error.contains("endpoint.url"),
+            "{error}"
+        );
+        let error = check("{{set.server}}", &BTreeMap::new())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("--set server=VALUE"), "{error}");
-        assert!(check("{{oops", &BTreeMap::new()).unwrap_err().to_string().contains("closes"));
+        assert!(
+            check("{{oops", &BTreeMap::new())
+                .unwrap_err()
+                .to_string()
+                .contains("closes")
+        );
     }
 }

@@ -1,0 +1,318 @@
+//! What the end of a call means for the volume.
+
+use sutler_api::agent::{OperationReport, Outcome};
+use sutler_api::id::OperationUuid;
+use sutler_api::{Problem, Timestamp};
+
+use crate::event::{Answer, CallId, Effect, Expanded, Failure, Rpc, Verdict};
+use crate::machine::Volume;
+use crate::plan;
+use crate::record::{Ended, InFlight, Known, Phase, Settled};
+use crate::{ENDED_MAX, SLOW_RETRY_MS};
+
+impl Volume {
+    /// Takes the end of a call. A late or repeated one changes nothing.
+    pub(crate) fn on_ended(
+        &mut self,
+        call_id: CallId,
+        result: Result<Answer, Failure>,
+        now: Timestamp,
+    ) -> &'static str {
+        let Some(open) = self.live.open.take_if(|open| open.call_id == call_id) else {
+            return "stale_answer";
+        };
+        self.live.story.end(result.as_ref().err(), now);
+        if open.rpc == Rpc::Verify {
+            self.on_verified(result, now);
+            return "verify_result";
+        }
+        let Phase::InFlight(flight) = self.record.phase.clone() else {
+            return "stale_answer";
+        };
+        match result {
+            Ok(answer) => self.on_done(&flight, answer, now),
+            Err(failure) => self.on_failure(&flight, failure, now),
+        }
+        result_label(flight.rpc)
+    }
+
+    fn on_verified(&mut self, result: Result<Answer, Failure>, now: Timestamp) {
+        if let Some(problem) = self.live.refused.take() {
+            return self.on_creation_verified(problem, result, now);
+        }
+        self.live.verify_due = false;
+        match result {
+            Ok(_) => self.record.known = Known::Yes,
+            Err(Failure {
+                verdict: Verdict::NotFound,
+                problem,
+            }) => {
+                if self.record.known == Known::Yes {
+                    let raw = problem.raw.unwrap_or(problem.what);
+                    self.record.known = Known::No { since: now, raw };
+                }
+                let problem = self.missing_problem();
+                self.fail_users(&problem);
+            }
+            Err(Failure {
+                verdict: Verdict::Uncertain,
+                ..
+            }) => {
+                self.live.verify_due = true;
+                self.live.attempt = self.live.attempt.saturating_add(1);
+                self.retry_later(self.backoff_ms(), now);
+            }
+            // A plugin that cannot or will not say keeps our trust.
+            Err(Failure {
+                verdict:
+                    Verdict::Refused | Verdict::Exhausted | Verdict::AlreadyExists | Verdict::NotNow,
+                ..
+            }) => {}
+        }
+    }
+
+    /// A creation was refused after its outcome had been unknown. A good answer says that
+    /// the plugin lists nothing but what the books have.
+    fn on_creation_verified(
+        &mut self,
+        problem: Problem,
+        result: Result<Answer, Failure>,
+        now: Timestamp,
+    ) {
+        match result.err().map(|failure| failure.verdict) {
+            None => self.fail_creation(problem, now),
+            // The plugin cannot list: only the operator, by removing it, can end this.
+            Some(Verdict::Refused) if self.record.deleting() => self.fail_creation(problem, now),
+            Some(_) => self.wait_slowly(problem, now),
+        }
+    }
+
+    fn fail_creation(&mut self, problem: Problem, now: Timestamp) {
+        self.live.doubt_since = None;
+        self.live.problem = None;
+        if self.record.deleting() {
+            self.record.phase = Phase::Gone;
+            self.end_operation(Outcome::Finished, now);
+        } else {
+            self.record.phase = Phase::Failed(problem.clone());
+            self.end_operation(Outcome::Failed(problem), now);
+        }
+    }
+
+    fn on_done(&mut self, flight: &InFlight, answer: Answer, now: Timestamp) {
+        match (flight.rpc, answer) {
+            (Rpc::Create, Answer::Created(created)) => {
+                self.record.known = Known::Yes;
+                self.settle(Settled::Created(created));
+                if !self.record.deleting() {
+                    self.end_operation(Outcome::Finished, now);
+                }
+            }
+            (Rpc::Attach, Answer::Attached(context)) => {
+                if let Some(created) = flight.from.created() {
+                    self.settle(Settled::NodeReady(created.clone(), context));
+                }
+            }
+            (Rpc::ControllerExpand(asked), Answer::Expanded(expanded)) => {
+                self.on_expanded(flight, asked, expanded);
+            }
+            (Rpc::NodeExpand(_), Answer::Expanded(_) | Answer::Done) => {
+                self.record.node_expand_due = None;
+                self.settle(flight.from.clone());
+            }
+            (rpc, _) => {
+                let abilities = self.abilities().unwrap_or_default();
+                if let Some(settled) = plan::settle_down(rpc, &flight.from, abilities) {
+                    self.settle(settled);
+                }
+            }
+        }
+    }
+
+    fn on_expanded(&mut self, flight: &InFlight, asked: sutler_api::Bytes, expanded: Expanded) {
+        let mut from = flight.from.clone();
+        if let Some(created) = from.created_mut() {
+            // An answer below what was asked for would make us ask for ever.
+            created.capacity = expanded.capacity.max(asked);
+        }
+        if expanded.node_expansion_required {
+            self.record.node_expand_due = Some(asked);
+            self.live.node_expand_failed = false;
+        }
+        self.settle(from);
+    }
+
+    fn on_failure(&mut self, flight: &InFlight, failure: Failure, now: Timestamp) {
+        if failure.verdict == Verdict::Uncertain {
+            return self.doubt(failure.problem, now);
+        }
+        match flight.rpc {
+            Rpc::Create => self.on_create_failure(failure, now),
+            Rpc::Delete => self.on_delete_failure(flight, failure, now),
+            Rpc::Attach | Rpc::Stage | Rpc::Publish => {
+                self.on_up_failure(flight, failure, now);
+            }
+            Rpc::Detach | Rpc::Unstage | Rpc::Unpublish => {
+                self.on_down_failure(flight, failure, now);
+            }
+            Rpc::ControllerExpand(_) | Rpc::NodeExpand(_) => {
+                self.on_expand_failure(flight, failure, now);
+            }
+            Rpc::Verify => {}
+        }
+    }
+
+    fn doubt(&mut self, problem: Problem, now: Timestamp) {
+        self.live.doubt_since.get_or_insert(now);
+        self.live.problem = Some(problem);
+        self.live.attempt = self.live.attempt.saturating_add(1);
+        self.retry_later(self.backoff_ms(), now);
+    }
+
+    fn wait_slowly(&mut self, problem: Problem, now: Timestamp) {
+        self.live.problem = Some(problem);
+        self.live.attempt = self.live.attempt.saturating_add(1);
+        self.retry_later(SLOW_RETRY_MS, now);
+    }
+
+    fn on_create_failure(&mut self, failure: Failure, now: Timestamp) {
+        let in_doubt = self.live.doubt_since.is_some();
+        match failure.verdict {
+            // Something bears our name. If an earlier attempt may have made it, it may be
+            // ours, and only the operator may say otherwise.
+            Verdict::AlreadyExists if in_doubt => self.wait_slowly(failure.problem, now),
+            Verdict::NotNow => self.wait_slowly(failure.problem, now),
+            Verdict::Refused
+            | Verdict::Exhausted
+            | Verdict::AlreadyExists
+            | Verdict::NotFound
+            | Verdict::Uncertain => {
+                // Plugins exist that check for space before they look for the name.
+                if in_doubt {
+                    self.live.refused = Some(failure.problem);
+                } else {
+                    self.fail_creation(failure.problem, now);
+                }
+            }
+        }
+    }
+
+    fn on_delete_failure(&mut self, flight: &InFlight, failure: Failure, now: Timestamp) {
+        if failure.verdict == Verdict::NotFound {
+            self.settle(Settled::Absent);
+            return;
+        }
+        self.settle(flight.from.clone());
+        self.end_operation(Outcome::Failed(failure.problem), now);
+        self.live.verify_due = true;
+    }
+
+    fn on_up_failure(&mut self, flight: &InFlight, failure: Failure, now: Timestamp) {
+        let in_doubt = self.live.doubt_since.is_some();
+        self.live.verify_due |= failure.verdict == Verdict::NotFound;
+        self.fail_users(&failure.problem);
+        // An earlier attempt may have done it: come down by the inverse call.
+        let back = plan::give_up(flight, self.goal(), now).filter(|_| in_doubt);
+        self.move_to(back.unwrap_or_else(|| Phase::Settled(flight.from.clone())));
+    }
+
+    /// Tells every user that was not told yet that it failed, and lets it go.
+    fn fail_users(&mut self, problem: &Problem) {
+        let told = std::mem::take(&mut self.live.told);
+        let waiting: Vec<_> = self
+            .record
+            .users
+            .keys()
+            .filter(|task| !told.contains(*task))
+            .cloned()
+            .collect();
+        for task_id in waiting {
+            self.record.users.remove(&task_id);
+            let result = Err(problem.clone());
+            self.live
+                .effects
+                .push(Effect::TellAcquired { task_id, result });
+        }
+        self.live.told = told;
+    }
+
+    fn on_down_failure(&mut self, flight: &InFlight, failure: Failure, now: Timestamp) {
+        if failure.verdict != Verdict::NotFound {
+            return self.wait_slowly(failure.problem, now);
+        }
+        let abilities = self.abilities().unwrap_or_default();
+        if let Some(settled) = plan::settle_down(flight.rpc, &flight.from, abilities) {
+            self.settle(settled);
+        }
+        self.live.verify_due = true;
+    }
+
+    fn on_expand_failure(&mut self, flight: &InFlight, failure: Failure, now: Timestamp) {
+        self.settle(flight.from.clone());
+        self.live.node_expand_failed |= matches!(flight.rpc, Rpc::NodeExpand(_));
+        self.live.verify_due |= failure.verdict == Verdict::NotFound;
+        self.live.problem = Some(failure.problem.clone());
+        if !self.record.deleting() && self.record.pending.is_some() {
+            self.end_operation(Outcome::Failed(failure.problem), now);
+        }
+    }
+
+    pub(crate) fn end_operation(&mut self, outcome: Outcome, now: Timestamp) {
+        let Some(pending) = self.record.pending.take() else {
+            return;
+        };
+        let operation_uuid = pending.operation_uuid;
+        if self.record.ended.len() == ENDED_MAX {
+            self.record.ended.remove(0);
+        }
+        self.record.ended.push(Ended {
+            operation_uuid,
+            outcome,
+            at: now,
+        });
+        self.retell(operation_uuid);
+    }
+
+    pub(crate) fn retell(&mut self, operation_uuid: OperationUuid) {
+        let report = self.operation_report(operation_uuid);
+        self.live.effects.extend(report.map(Effect::TellOperation));
+    }
+
+    fn operation_report(&self, operation_uuid: OperationUuid) -> Option<OperationReport> {
+        let ended = self
+            .record
+            .ended
+            .iter()
+            .find(|e| e.operation_uuid == operation_uuid)?;
+        Some(OperationReport {
+            operation_uuid,
+            volume_id: self.record.spec.volume_id,
+            outcome: ended.outcome.clone(),
+            at: ended.at,
+        })
+    }
+
+    /// Gives the outcomes of all operations whose end the record keeps, oldest first.
+    pub fn operation_reports(&self) -> Vec<OperationReport> {
+        let uuids = self.record.ended.iter().map(|ended| ended.operation_uuid);
+        uuids
+            .filter_map(|uuid| self.operation_report(uuid))
+            .collect()
+    }
+}
+
+const fn result_label(rpc: Rpc) -> &'static str {
+    match rpc {
+        Rpc::Create => "create_result",
+        Rpc::Delete => "delete_result",
+        Rpc::Attach => "attach_result",
+        Rpc::Detach => "detach_result",
+        Rpc::Stage => "stage_result",
+        Rpc::Unstage => "unstage_result",
+        Rpc::Publish => "publish_result",
+        Rpc::Unpublish => "unpublish_result",
+        Rpc::ControllerExpand(_) => "controller_expand_result",
+        Rpc::NodeExpand(_) => "node_expand_result",
+        Rpc::Verify => "verify_result",
+    }
+}

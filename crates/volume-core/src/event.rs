@@ -1,0 +1,250 @@
+//! What goes into a volume's machine and what comes out.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use sutler_api::agent::{OperationReport, VolumeOperation};
+use sutler_api::id::TaskId;
+use sutler_api::volume::VolumeSpec;
+use sutler_api::{Bytes, Problem, Timestamp};
+
+use crate::record::{Created, PublishContext, VolumeRecord};
+
+/// A call about one volume. The wire's names are in the CSI spec, "RPC Interface".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rpc {
+    /// CreateVolume.
+    Create,
+    /// DeleteVolume.
+    Delete,
+    /// ControllerPublishVolume.
+    Attach,
+    /// ControllerUnpublishVolume.
+    Detach,
+    /// NodeStageVolume.
+    Stage,
+    /// NodeUnstageVolume.
+    Unstage,
+    /// NodePublishVolume.
+    Publish,
+    /// NodeUnpublishVolume.
+    Unpublish,
+    /// ControllerExpandVolume.
+    ControllerExpand(Bytes),
+    /// NodeExpandVolume.
+    NodeExpand(Bytes),
+    /// Does the plugin know the volume? Changes nothing. ValidateVolumeCapabilities for a
+    /// volume that was made. For one whose creation was refused after doubt (`created` is
+    /// `None`), ListVolumes: `Done` when it lists only what the books have, `Uncertain` when
+    /// it lists something else, `Refused` when it has no list.
+    Verify,
+}
+
+impl Rpc {
+    /// Gives the call's name in the CSI spec.
+    pub const fn csi_name(self) -> &'static str {
+        match self {
+            Self::Create => "CreateVolume",
+            Self::Delete => "DeleteVolume",
+            Self::Attach => "ControllerPublishVolume",
+            Self::Detach => "ControllerUnpublishVolume",
+            Self::Stage => "NodeStageVolume",
+            Self::Unstage => "NodeUnstageVolume",
+            Self::Publish => "NodePublishVolume",
+            Self::Unpublish => "NodeUnpublishVolume",
+            Self::ControllerExpand(_) => "ControllerExpandVolume",
+            Self::NodeExpand(_) => "NodeExpandVolume",
+            Self::Verify => "ValidateVolumeCapabilities",
+        }
+    }
+
+    /// Gives the call's short name, as failpoints and logs use it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Delete => "delete",
+            Self::Attach => "attach",
+            Self::Detach => "detach",
+            Self::Stage => "stage",
+            Self::Unstage => "unstage",
+            Self::Publish => "publish",
+            Self::Unpublish => "unpublish",
+            Self::ControllerExpand(_) => "controller_expand",
+            Self::NodeExpand(_) => "node_expand",
+            Self::Verify => "verify",
+        }
+    }
+}
+
+/// What a plugin can do, as far as a volume's life depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Abilities {
+    /// PUBLISH_UNPUBLISH_VOLUME of the controller.
+    pub attaches: bool,
+    /// STAGE_UNSTAGE_VOLUME of the node.
+    pub stages: bool,
+    /// EXPAND_VOLUME of the controller.
+    pub expands_controller: bool,
+    /// EXPAND_VOLUME of the node.
+    pub expands_node: bool,
+    /// Expansion while in use is allowed.
+    pub expands_online: bool,
+}
+
+/// Numbers a call within one run of the machine, so that a late answer is recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId(pub u64);
+
+/// A call to make, with all that it is made from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// Its number.
+    pub call_id: CallId,
+    /// The call.
+    pub rpc: Rpc,
+    /// What the volume is.
+    pub spec: VolumeSpec,
+    /// What its creation returned; absent for Create only.
+    pub created: Option<Created>,
+    /// What its attachment returned.
+    pub publish_context: PublishContext,
+    /// Whether the plugin stages, which decides if a publish names the staging path.
+    pub staged: bool,
+}
+
+/// What an expansion returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expanded {
+    /// The size now.
+    pub capacity: Bytes,
+    /// Whether the machine has to grow the file system too.
+    pub node_expansion_required: bool,
+}
+
+/// A definite good answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Done; nothing to tell.
+    Done,
+    /// To Create.
+    Created(Created),
+    /// To Attach.
+    Attached(PublishContext),
+    /// To an expansion.
+    Expanded(Expanded),
+}
+
+/// What a failure means for the volume, whatever the plugin's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Nothing was done, and the same request will not fare better.
+    Refused,
+    /// Nothing was done for want of space or of a free attachment.
+    Exhausted,
+    /// Something of that name is there already, made from other arguments.
+    AlreadyExists,
+    /// The plugin does not know the volume.
+    NotFound,
+    /// Nothing was done; something must change first (in use, unhealthy, no permission).
+    NotNow,
+    /// It may have been done.
+    Uncertain,
+}
+
+/// A failed call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What it means.
+    pub verdict: Verdict,
+    /// For the operator: who said what.
+    pub problem: Problem,
+}
+
+/// Something happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The master wants a change.
+    Operation(VolumeOperation),
+    /// A task wants to use it.
+    Acquire {
+        /// The task.
+        task_id: TaskId,
+        /// Whether it may only read.
+        read_only: bool,
+    },
+    /// A task is done with it.
+    Release {
+        /// The task.
+        task_id: TaskId,
+    },
+    /// These tasks exist; every other user is released.
+    RetainUsers(BTreeSet<TaskId>),
+    /// The plugin answers.
+    PluginUp(Abilities),
+    /// The plugin does not answer.
+    PluginDown,
+    /// A call has ended.
+    Ended {
+        /// Which.
+        call_id: CallId,
+        /// How.
+        result: Result<Answer, Failure>,
+    },
+    /// The time that was asked for has come.
+    Due,
+}
+
+/// Something to do, after the step's record is durable.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Make a call; its end comes back as [`Event::Ended`].
+    Call(Box<Call>),
+    /// Send [`Event::Due`] at this time; replaces an earlier wish.
+    WakeAt(Timestamp),
+    /// An operation has ended.
+    TellOperation(OperationReport),
+    /// A task's wish to use the volume has come true or failed.
+    TellAcquired {
+        /// The task.
+        task_id: TaskId,
+        /// How.
+        result: Result<(), Problem>,
+    },
+    /// A task no longer holds the volume.
+    TellReleased {
+        /// The task.
+        task_id: TaskId,
+    },
+}
+
+/// What one event leads to.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Step {
+    /// Write and sync this first, if it is there.
+    pub persist: Option<Box<VolumeRecord>>,
+    /// What the record is about, as failpoints name it.
+    pub cause: &'static str,
+    /// Then do these.
+    pub effects: Vec<Effect>,
+}
+
+/// Why an operation is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// Another operation on the volume has not ended.
+    #[error("operation {0} on the volume has not ended")]
+    Busy(String),
+    /// The volume was made by another operation.
+    #[error("the volume exists and was made by another request")]
+    Exists,
+    /// The volume is gone or was never made.
+    #[error("the volume does not exist")]
+    Absent,
+    /// Tasks hold it.
+    #[error("the volume is held by task {0}")]
+    InUse(String),
+    /// The plugin cannot do that.
+    #[error("{0}")]
+    Unable(String),
+}

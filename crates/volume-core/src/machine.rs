@@ -1,0 +1,456 @@
+//! The machine itself: one volume, its record and what is known only while it runs.
+
+use std::collections::BTreeSet;
+
+use sutler_api::agent::{Outcome, VolumeAct, VolumeOperation};
+use sutler_api::id::TaskId;
+use sutler_api::{ErrorKind, Problem, Timestamp};
+
+use crate::event::{Abilities, Call, CallId, Denied, Effect, Event, Rpc, Step};
+use crate::plan::{self, Goal};
+use crate::record::{InFlight, Known, PendingOperation, Phase, Settled, VolumeRecord};
+use crate::story::Story;
+use crate::{RETRY_MS_MAX, RETRY_MS_MIN};
+
+/// One volume.
+#[derive(Debug)]
+pub struct Volume {
+    pub(crate) record: VolumeRecord,
+    pub(crate) live: Live,
+}
+
+/// What is not durable, because a restart learns it anew.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    /// What the plugin can do, while it answers.
+    pub(crate) up: Option<Abilities>,
+    pub(crate) open: Option<Open>,
+    pub(crate) last_call: u64,
+    pub(crate) attempt: u32,
+    /// Since when the open call's outcome is not known.
+    pub(crate) doubt_since: Option<Timestamp>,
+    /// What holds the volume up.
+    pub(crate) problem: Option<Problem>,
+    pub(crate) retry_at: Option<Timestamp>,
+    pub(crate) verify_due: bool,
+    /// A creation of unknown outcome was then refused: the plugin's list must show that
+    /// nothing was made before that is believed.
+    pub(crate) refused: Option<Problem>,
+    /// The file system could not be grown; tried again at the next publish only.
+    pub(crate) node_expand_failed: bool,
+    /// Users that were told of their acquisition.
+    pub(crate) told: BTreeSet<TaskId>,
+    /// Former users that were not told yet of their release.
+    pub(crate) leaving: BTreeSet<TaskId>,
+    pub(crate) story: Story,
+    pub(crate) effects: Vec<Effect>,
+}
+
+/// A call that was made and has not answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Open {
+    pub(crate) call_id: CallId,
+    pub(crate) rpc: Rpc,
+}
+
+impl Volume {
+    /// Takes a Create operation for a volume that has no record.
+    ///
+    /// The plugin's state is unknown until [`Event::PluginUp`] comes.
+    pub fn create(
+        operation: &VolumeOperation,
+        boot_id: &str,
+        now: Timestamp,
+    ) -> Result<(Self, Step), Denied> {
+        let VolumeAct::Create(spec) = &operation.act else {
+            return Err(Denied::Absent);
+        };
+        let record = VolumeRecord {
+            spec: spec.clone(),
+            phase: Phase::Settled(Settled::Absent),
+            known: Known::Yes,
+            users: Default::default(),
+            pending: Some(PendingOperation {
+                operation_uuid: operation.operation_uuid,
+                act: operation.act.clone(),
+            }),
+            ended: Vec::new(),
+            abilities: None,
+            node_expand_due: None,
+            boot_id: boot_id.to_owned(),
+            since: now,
+        };
+        let persist = Some(Box::new(record.clone()));
+        let volume = Self {
+            record,
+            live: Live::default(),
+        };
+        Ok((
+            volume,
+            Step {
+                persist,
+                cause: "operation",
+                effects: Vec::new(),
+            },
+        ))
+    }
+
+    /// Takes up a volume from its record after a restart of the process or the machine.
+    pub fn recover(record: VolumeRecord, boot_id: &str, now: Timestamp) -> (Self, Step) {
+        let mut volume = Self {
+            record,
+            live: Live::default(),
+        };
+        let before = volume.record.clone();
+        if volume.record.boot_id != boot_id {
+            volume.record.phase = plan::after_boot(&volume.record.phase);
+            volume.record.boot_id = boot_id.to_owned();
+            volume
+                .live
+                .story
+                .note("the machine has booted; its mounts are gone", now);
+        }
+        if let Phase::InFlight(flight) = &volume.record.phase {
+            let (rpc, since) = (flight.rpc, flight.since);
+            volume.live.doubt_since = Some(since);
+            volume.live.problem = Some(interrupted(rpc));
+            volume.live.story.note(
+                format!(
+                    "{} was under way when this process started again",
+                    rpc.csi_name()
+                ),
+                now,
+            );
+        }
+        let step = volume.step_since(&before, "recover");
+        (volume, step)
+    }
+
+    /// Gives the durable truth.
+    pub fn record(&self) -> &VolumeRecord {
+        &self.record
+    }
+
+    /// Tells whether the master has been told everything and the record may go.
+    pub fn is_gone(&self) -> bool {
+        self.record.phase == Phase::Gone
+    }
+
+    /// Takes one event.
+    ///
+    /// # Errors
+    /// [`Denied`] says why an operation is not taken; nothing has changed then.
+    pub fn on_event(&mut self, event: Event, now: Timestamp) -> Result<Step, Denied> {
+        let before = self.record.clone();
+        let cause = self.take(event, now)?;
+        self.advance(now);
+        self.tell(now);
+        Ok(self.step_since(&before, cause))
+    }
+
+    fn step_since(&mut self, before: &VolumeRecord, cause: &'static str) -> Step {
+        let changed = self.record != *before;
+        // A new open call is what the record is about, whatever led to it.
+        let cause = match (&self.record.phase, &before.phase) {
+            (Phase::InFlight(now), Phase::InFlight(old)) if now == old => cause,
+            (Phase::InFlight(flight), _) => intent_label(flight.rpc),
+            (Phase::Settled(_) | Phase::Failed(_) | Phase::Gone, _) => cause,
+        };
+        Step {
+            persist: changed.then(|| Box::new(self.record.clone())),
+            cause,
+            effects: std::mem::take(&mut self.live.effects),
+        }
+    }
+
+    fn take(&mut self, event: Event, now: Timestamp) -> Result<&'static str, Denied> {
+        match event {
+            Event::Operation(operation) => {
+                self.on_operation(operation, now)?;
+                Ok("operation")
+            }
+            Event::Acquire { task_id, read_only } => {
+                self.on_acquire(task_id, read_only);
+                Ok("users")
+            }
+            Event::Release { task_id } => {
+                self.record.users.remove(&task_id);
+                self.live.told.remove(&task_id);
+                self.live.leaving.insert(task_id);
+                self.live.retry_at = None;
+                Ok("users")
+            }
+            Event::RetainUsers(tasks) => {
+                self.record
+                    .users
+                    .retain(|task_id, _| tasks.contains(task_id));
+                Ok("users")
+            }
+            Event::PluginUp(abilities) => {
+                self.on_plugin_up(abilities);
+                Ok("plugin")
+            }
+            Event::PluginDown => {
+                self.live.up = None;
+                Ok("plugin")
+            }
+            Event::Ended { call_id, result } => Ok(self.on_ended(call_id, result, now)),
+            Event::Due => {
+                if self.live.retry_at.is_some_and(|at| at <= now) {
+                    self.live.retry_at = None;
+                }
+                Ok("due")
+            }
+        }
+    }
+
+    fn on_operation(&mut self, operation: VolumeOperation, now: Timestamp) -> Result<(), Denied> {
+        let uuid = operation.operation_uuid;
+        if self
+            .record
+            .ended
+            .iter()
+            .any(|ended| ended.operation_uuid == uuid)
+        {
+            self.retell(uuid);
+            return Ok(());
+        }
+        if self
+            .record
+            .pending
+            .as_ref()
+            .is_some_and(|p| p.operation_uuid == uuid)
+        {
+            return Ok(());
+        }
+        match &operation.act {
+            VolumeAct::Create(_) => return Err(Denied::Exists),
+            VolumeAct::Grow { .. } => self.check_grow()?,
+            VolumeAct::Delete => self.make_way_for_delete(now)?,
+        }
+        self.record.pending = Some(PendingOperation {
+            operation_uuid: uuid,
+            act: operation.act,
+        });
+        self.live.retry_at = None;
+        if matches!(self.record.phase, Phase::Failed(_) | Phase::Gone) {
+            self.record.phase = Phase::Gone;
+            self.end_operation(Outcome::Finished, now);
+        }
+        Ok(())
+    }
+
+    fn check_grow(&self) -> Result<(), Denied> {
+        if let Some(pending) = &self.record.pending {
+            return Err(Denied::Busy(pending.operation_uuid.to_string()));
+        }
+        let Some(base) = self.record.base() else {
+            return Err(Denied::Absent);
+        };
+        let Some(abilities) = self.abilities() else {
+            return Ok(());
+        };
+        match plan::growth_refused(base, abilities, self.record.spec.plugin.as_str()) {
+            Some(reason) => Err(Denied::Unable(reason)),
+            None => Ok(()),
+        }
+    }
+
+    fn make_way_for_delete(&mut self, now: Timestamp) -> Result<(), Denied> {
+        if let Some(user) = self.record.users.keys().next() {
+            return Err(Denied::InUse(user.to_string()));
+        }
+        if self.record.deleting() {
+            let pending = self
+                .record
+                .pending
+                .as_ref()
+                .expect("deleting() has seen it");
+            return Err(Denied::Busy(pending.operation_uuid.to_string()));
+        }
+        if self.record.pending.is_some() {
+            let problem = Problem::new(ErrorKind::Conflict, "the volume's deletion was asked for");
+            self.end_operation(Outcome::Failed(problem), now);
+        }
+        Ok(())
+    }
+
+    fn on_plugin_up(&mut self, abilities: Abilities) {
+        self.live.up = Some(abilities);
+        self.live.retry_at = None;
+        self.live.attempt = 0;
+        self.live.verify_due = self.record.created().is_some();
+        // What a climb was made with decides how it comes down, so the record's copy only
+        // changes at the foot of the ladder.
+        let at_foot = match &self.record.phase {
+            Phase::Settled(settled) => matches!(settled, Settled::Absent | Settled::Created(_)),
+            Phase::InFlight(flight) => flight.rpc == Rpc::Create,
+            Phase::Failed(_) | Phase::Gone => false,
+        };
+        if at_foot || self.record.abilities.is_none() {
+            self.record.abilities = Some(abilities);
+        }
+    }
+
+    pub(crate) fn abilities(&self) -> Option<Abilities> {
+        self.record.abilities.or(self.live.up)
+    }
+
+    /// Makes the next call, if there is one to make.
+    fn advance(&mut self, now: Timestamp) {
+        if self.live.open.is_some() || self.live.up.is_none() {
+            return;
+        }
+        if let Some(at) = self.live.retry_at {
+            self.live.effects.push(Effect::WakeAt(at));
+            return;
+        }
+        if let Phase::InFlight(flight) = &self.record.phase {
+            let (rpc, goal) = (flight.rpc, plan::goal(&self.record));
+            if rpc == Rpc::Create && self.live.refused.is_some() {
+                return self.call(Rpc::Verify, now);
+            }
+            match plan::give_up(flight, goal, now) {
+                None => return self.call(rpc, now),
+                Some(phase) => self.move_to(phase),
+            }
+            if let Phase::InFlight(flight) = &self.record.phase {
+                return self.call(flight.rpc, now);
+            }
+        }
+        self.advance_settled(now);
+    }
+
+    fn advance_settled(&mut self, now: Timestamp) {
+        let abilities = self.abilities().expect("the plugin is up, so it has told");
+        if self.live.verify_due && self.record.created().is_some() {
+            return self.call(Rpc::Verify, now);
+        }
+        self.finish_settled_operations(abilities, now);
+        let Some(rpc) = plan::next_rpc(&self.record, abilities) else {
+            return;
+        };
+        if matches!(rpc, Rpc::NodeExpand(_)) && self.live.node_expand_failed {
+            return;
+        }
+        let Phase::Settled(from) = &self.record.phase else {
+            return;
+        };
+        self.record.phase = Phase::InFlight(InFlight {
+            rpc,
+            from: from.clone(),
+            since: now,
+        });
+        self.live.attempt = 0;
+        self.live.doubt_since = None;
+        self.call(rpc, now);
+    }
+
+    /// Ends operations that a settled volume has already fulfilled.
+    fn finish_settled_operations(&mut self, abilities: Abilities, now: Timestamp) {
+        let Phase::Settled(settled) = &self.record.phase else {
+            return;
+        };
+        let Some(pending) = &self.record.pending else {
+            return;
+        };
+        match &pending.act {
+            VolumeAct::Grow { capacity } => {
+                let Some(created) = settled.created() else {
+                    return;
+                };
+                if *capacity > created.capacity {
+                    let driver = self.record.spec.plugin.as_str();
+                    if let Some(reason) = plan::growth_refused(settled, abilities, driver) {
+                        let problem = Problem::new(ErrorKind::Conflict, reason);
+                        self.end_operation(Outcome::Failed(problem), now);
+                    }
+                    return;
+                }
+                let fs_waits = self.record.node_expand_due.is_some()
+                    && settled.on_machine()
+                    && !self.live.node_expand_failed;
+                if !fs_waits {
+                    self.end_operation(Outcome::Finished, now);
+                }
+            }
+            VolumeAct::Delete => {
+                if *settled == Settled::Absent {
+                    self.record.phase = Phase::Gone;
+                    self.end_operation(Outcome::Finished, now);
+                }
+            }
+            VolumeAct::Create(_) => {}
+        }
+    }
+
+    pub(crate) fn settle(&mut self, settled: Settled) {
+        self.move_to(Phase::Settled(settled));
+    }
+
+    pub(crate) fn move_to(&mut self, phase: Phase) {
+        self.record.phase = phase;
+        self.live.attempt = 0;
+        self.live.doubt_since = None;
+        self.live.problem = None;
+        self.live.retry_at = None;
+    }
+
+    fn call(&mut self, rpc: Rpc, now: Timestamp) {
+        self.live.last_call += 1;
+        let call_id = CallId(self.live.last_call);
+        self.live.open = Some(Open { call_id, rpc });
+        self.live.story.begin(rpc, self.live.attempt, now);
+        let base = self.record.base();
+        let call = Call {
+            call_id,
+            rpc,
+            spec: self.record.spec.clone(),
+            created: base.and_then(Settled::created).cloned(),
+            publish_context: base.map(Settled::context).unwrap_or_default(),
+            staged: self.abilities().is_some_and(|abilities| abilities.stages),
+        };
+        self.live.effects.push(Effect::Call(Box::new(call)));
+    }
+
+    pub(crate) fn retry_later(&mut self, wait_ms: u64, now: Timestamp) {
+        let wait = jiff::SignedDuration::from_millis(i64::try_from(wait_ms).unwrap_or(i64::MAX));
+        self.live.retry_at = Some(now.saturating_add(wait).unwrap_or(now));
+    }
+
+    /// Gives the wait before the next attempt: doubling, saturating.
+    pub(crate) fn backoff_ms(&self) -> u64 {
+        let factor = 1_u64.checked_shl(self.live.attempt).unwrap_or(u64::MAX);
+        RETRY_MS_MIN.saturating_mul(factor).min(RETRY_MS_MAX)
+    }
+
+    pub(crate) fn goal(&self) -> Goal {
+        plan::goal(&self.record)
+    }
+}
+
+fn interrupted(rpc: Rpc) -> Problem {
+    Problem::new(
+        ErrorKind::Unavailable,
+        format!(
+            "{} was interrupted; its outcome is not known",
+            rpc.csi_name()
+        ),
+    )
+}
+
+const fn intent_label(rpc: Rpc) -> &'static str {
+    match rpc {
+        Rpc::Create => "create_intent",
+        Rpc::Delete => "delete_intent",
+        Rpc::Attach => "attach_intent",
+        Rpc::Detach => "detach_intent",
+        Rpc::Stage => "stage_intent",
+        Rpc::Unstage => "unstage_intent",
+        Rpc::Publish => "publish_intent",
+        Rpc::Unpublish => "unpublish_intent",
+        Rpc::ControllerExpand(_) => "controller_expand_intent",
+        Rpc::NodeExpand(_) => "node_expand_intent",
+        Rpc::Verify => "verify_intent",
+    }
+}

@@ -1,0 +1,204 @@
+//! What is durable about a volume: one record, rewritten at each transition.
+//!
+//! Everything needed to go on without the plugin's or the master's help is in it: an absent
+//! plugin blocks progress, it never changes meaning.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sutler_api::agent::{Outcome, VolumeAct};
+use sutler_api::id::{OperationUuid, TaskId};
+use sutler_api::volume::VolumeSpec;
+use sutler_api::{Bytes, Problem, Timestamp};
+
+use crate::event::{Abilities, Rpc};
+
+/// What the plugin returned when the volume was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Created {
+    /// The plugin's identity of it.
+    pub csi_volume_id: String,
+    /// Its size as the plugin told; never shrinks.
+    pub capacity: Bytes,
+    /// Passed back in later calls, unchanged. Treated as secret when printed elsewhere.
+    pub volume_context: BTreeMap<String, String>,
+}
+
+/// What an attach returned, for the calls on the machine. Belongs to one attachment.
+pub type PublishContext = BTreeMap<String, String>;
+
+/// A place on the ladder where no call is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Settled {
+    /// Nothing in the back end.
+    Absent,
+    /// Exists in the back end.
+    Created(Created),
+    /// Attached to this machine.
+    NodeReady(Created, PublishContext),
+    /// Staged on this machine.
+    VolReady(Created, PublishContext),
+    /// Published on this machine.
+    Published(Created, PublishContext),
+}
+
+impl Settled {
+    /// Gives what the plugin returned, if the volume exists.
+    pub fn created(&self) -> Option<&Created> {
+        match self {
+            Self::Absent => None,
+            Self::Created(created)
+            | Self::NodeReady(created, _)
+            | Self::VolReady(created, _)
+            | Self::Published(created, _) => Some(created),
+        }
+    }
+
+    pub(crate) fn created_mut(&mut self) -> Option<&mut Created> {
+        match self {
+            Self::Absent => None,
+            Self::Created(created)
+            | Self::NodeReady(created, _)
+            | Self::VolReady(created, _)
+            | Self::Published(created, _) => Some(created),
+        }
+    }
+
+    pub(crate) fn context(&self) -> PublishContext {
+        match self {
+            Self::Absent | Self::Created(_) => PublishContext::new(),
+            Self::NodeReady(_, context)
+            | Self::VolReady(_, context)
+            | Self::Published(_, context) => context.clone(),
+        }
+    }
+
+    /// Tells whether something of the volume is on this machine's mount table.
+    pub const fn on_machine(&self) -> bool {
+        matches!(self, Self::VolReady(..) | Self::Published(..))
+    }
+}
+
+/// A recorded call that may have been made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InFlight {
+    /// The call.
+    pub rpc: Rpc,
+    /// Where the volume was when it was recorded.
+    pub from: Settled,
+    /// When it was recorded.
+    pub since: Timestamp,
+}
+
+/// Where a volume is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// No call is open.
+    Settled(Settled),
+    /// One call is open.
+    InFlight(InFlight),
+    /// Could not be made; nothing exists in the back end.
+    Failed(Problem),
+    /// Deleted; the record stays until the master has recorded that.
+    Gone,
+}
+
+/// Whether the plugin knows the volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Known {
+    /// As far as we were told.
+    Yes,
+    /// It said NOT_FOUND of a volume that our books have.
+    No {
+        /// When it first said so.
+        since: Timestamp,
+        /// What it said.
+        raw: String,
+    },
+}
+
+/// An operation that has not ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PendingOperation {
+    /// Its identity.
+    pub operation_uuid: OperationUuid,
+    /// The change.
+    pub act: VolumeAct,
+}
+
+/// An operation that has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Its identity.
+    pub operation_uuid: OperationUuid,
+    /// How.
+    pub outcome: Outcome,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The durable truth about one volume.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VolumeRecord {
+    /// What was asked for; every replay of a call is made from it.
+    pub spec: VolumeSpec,
+    /// Where it is.
+    pub phase: Phase,
+    /// Whether the plugin knows it.
+    pub known: Known,
+    /// The tasks that hold it; the value tells whether the task may only read.
+    pub users: BTreeMap<TaskId, bool>,
+    /// The operation that has not ended.
+    pub pending: Option<PendingOperation>,
+    /// Operations that have, newest last.
+    pub ended: Vec<Ended>,
+    /// What the plugin could do when it was last up.
+    pub abilities: Option<Abilities>,
+    /// A file system on this machine that has yet to be grown to the volume's size.
+    pub node_expand_due: Option<Bytes>,
+    /// The boot during which mounts were made; another boot has none of them.
+    pub boot_id: String,
+    /// When the state that users see last changed.
+    pub since: Timestamp,
+}
+
+impl VolumeRecord {
+    /// Gives where the volume is, or was when its open call was recorded.
+    pub fn base(&self) -> Option<&Settled> {
+        match &self.phase {
+            Phase::Settled(settled) => Some(settled),
+            Phase::InFlight(flight) => Some(&flight.from),
+            Phase::Failed(_) | Phase::Gone => None,
+        }
+    }
+
+    /// Gives what the plugin returned at creation, if it exists.
+    pub fn created(&self) -> Option<&Created> {
+        self.base().and_then(Settled::created)
+    }
+
+    /// Tells whether deletion was asked for.
+    pub(crate) fn deleting(&self) -> bool {
+        matches!(
+            &self.pending,
+            Some(PendingOperation {
+                act: VolumeAct::Delete,
+                ..
+            })
+        )
+    }
+
+    /// Tells whether the volume is, or may be, on this machine's mount table.
+    pub fn maybe_on_machine(&self) -> bool {
+        match &self.phase {
+            Phase::Settled(settled) => settled.on_machine(),
+            Phase::InFlight(flight) => {
+                flight.from.on_machine() || matches!(flight.rpc, Rpc::Stage | Rpc::Publish)
+            }
+            Phase::Failed(_) | Phase::Gone => false,
+        }
+    }
+}

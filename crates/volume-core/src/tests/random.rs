@@ -1,0 +1,231 @@
+//! Random histories: every answer, every order; the laws hold and rest is reached.
+
+use proptest::prelude::*;
+use sutler_api::Bytes;
+use sutler_api::agent::VolumeAct;
+
+use super::world::*;
+use crate::*;
+
+#[derive(Debug, Clone)]
+enum Happening {
+    Acquire(u8, bool),
+    Release(u8),
+    Grow(u8),
+    Delete,
+    PluginBounces,
+    Restart,
+    Reboot,
+    /// The back end does it (or not) and the answer is lost or is an error.
+    AnswerNext {
+        done: bool,
+        verdict: Option<u8>,
+    },
+    Due,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        (0_u8..3, any::<bool>()).prop_map(|(n, ro)| Happening::Acquire(n, ro)),
+        (0_u8..3).prop_map(Happening::Release),
+        (0_u8..4).prop_map(Happening::Grow),
+        Just(Happening::Delete),
+        Just(Happening::PluginBounces),
+        Just(Happening::Restart),
+        Just(Happening::Reboot),
+        (any::<bool>(), proptest::option::of(0_u8..5))
+            .prop_map(|(done, verdict)| Happening::AnswerNext { done, verdict }),
+        Just(Happening::AnswerNext {
+            done: true,
+            verdict: None
+        }),
+        Just(Happening::Due),
+    ]
+}
+
+/// What a faithful plugin may say of a volume that it knows; that it does not know one, it
+/// says of itself in [`Backend::carry_out`].
+const VERDICTS: [Verdict; 5] = [
+    Verdict::Refused,
+    Verdict::Exhausted,
+    Verdict::AlreadyExists,
+    Verdict::NotNow,
+    Verdict::Uncertain,
+];
+
+/// A shell that leaves calls open until told otherwise.
+struct Slow {
+    world: World,
+    open: Option<Call>,
+    next_operation: u128,
+}
+
+impl Slow {
+    fn send(&mut self, event: Event) {
+        let now = self.world.now();
+        let Some(volume) = self.world.volume.as_mut() else {
+            return;
+        };
+        if let Ok(step) = volume.on_event(event, now) {
+            self.take(step);
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        if let Some(record) = step.persist {
+            self.world.disk = Some(*record);
+        }
+        for effect in step.effects {
+            if let Effect::Call(call) = effect {
+                assert!(self.open.is_none(), "two calls in flight on one volume");
+                self.open = Some(*call);
+            }
+        }
+    }
+
+    /// Answers the open call. An error other than the unknown one is only given by a
+    /// faithful plugin that has done nothing.
+    fn answer(&mut self, done: bool, verdict: Option<u8>) {
+        let Some(call) = self.open.take() else { return };
+        let mut verdict = verdict.map(|n| VERDICTS[usize::from(n)]);
+        // Of a volume that is not there a faithful plugin tells the truth, and this one has
+        // a list; see the tables for one that has none.
+        let known = self
+            .world
+            .backend
+            .volumes
+            .contains_key(&call.spec.volume_id.csi_name());
+        let lists = call.rpc == Rpc::Verify;
+        if verdict != Some(Verdict::Uncertain) && call.rpc != Rpc::Create && (!known || lists) {
+            verdict = None;
+        }
+        let really_done = match verdict {
+            Some(Verdict::Uncertain) => done,
+            Some(_) => false,
+            None => true,
+        };
+        let truth = really_done.then(|| self.world.backend.carry_out(&call));
+        let result = match (verdict, truth) {
+            (Some(verdict), _) => Err(failure(verdict, "said so")),
+            (None, Some(result)) => result,
+            (None, None) => Ok(Answer::Done),
+        };
+        self.send(Event::Ended {
+            call_id: call.call_id,
+            result,
+        });
+    }
+
+    fn restart(&mut self, boots: bool) {
+        // A call that was open dies unanswered; the back end may have done it.
+        self.open = None;
+        if boots {
+            self.world.boot += 1;
+            self.world.backend.staged = false;
+            self.world.backend.published = false;
+        }
+        let Some(record) = self.world.disk.clone() else {
+            return;
+        };
+        let now = self.world.now();
+        let boot = self.world.boot.to_string();
+        let (volume, step) = Volume::recover(record, &boot, now);
+        self.world.volume = Some(volume);
+        self.take(step);
+        self.send(Event::PluginUp(ALL));
+    }
+
+    fn happen(&mut self, happening: &Happening) {
+        match happening {
+            Happening::Acquire(n, read_only) => self.send(Event::Acquire {
+                task_id: task(&format!("t{n}")),
+                read_only: *read_only,
+            }),
+            Happening::Release(n) => {
+                self.send(Event::Release {
+                    task_id: task(&format!("t{n}")),
+                });
+            }
+            Happening::Grow(n) => self.operate(VolumeAct::Grow {
+                capacity: Bytes::mib(10 + 10 * u64::from(*n)),
+            }),
+            Happening::Delete => self.operate(VolumeAct::Delete),
+            Happening::PluginBounces => {
+                self.send(Event::PluginDown);
+                self.send(Event::PluginUp(ALL));
+            }
+            Happening::Restart => self.restart(false),
+            Happening::Reboot => self.restart(true),
+            Happening::AnswerNext { done, verdict } => self.answer(*done, *verdict),
+            Happening::Due => {
+                self.world.clock_ms += 60_000;
+                self.send(Event::Due);
+            }
+        }
+    }
+
+    fn operate(&mut self, act: VolumeAct) {
+        self.next_operation += 1;
+        self.send(Event::Operation(operation(self.next_operation, act)));
+    }
+
+    /// From here on the plugin is well: everything comes to rest.
+    fn calm_down(&mut self) {
+        for n in 0..3_u8 {
+            self.send(Event::Release {
+                task_id: task(&format!("t{n}")),
+            });
+        }
+        for _ in 0..60 {
+            self.world.clock_ms += 60_000;
+            self.send(Event::Due);
+            self.answer(true, None);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_history_comes_to_rest_with_the_books_right(
+        happenings in proptest::collection::vec(happening(), 1..50)
+    ) {
+        let create = operation(1, VolumeAct::Create(spec()));
+        let mut world = World::new(ALL);
+        let (volume, step) = Volume::create(&create, "1", at(0)).unwrap();
+        world.volume = Some(volume);
+        let mut slow = Slow { world, open: None, next_operation: 1 };
+        slow.take(step);
+        slow.send(Event::PluginUp(ALL));
+        for happening in &happenings {
+            slow.happen(happening);
+        }
+        slow.calm_down();
+        prop_assert!(slow.open.is_none());
+        let volume = slow.world.volume.as_ref().unwrap();
+        prop_assert!(volume.record().pending.is_none(), "an operation never ends");
+        prop_assert!(slow.world.backend.creations <= 1);
+        slow.world.check();
+    }
+
+    #[test]
+    fn a_record_reads_back_as_it_was_written(
+        happenings in proptest::collection::vec(happening(), 1..30)
+    ) {
+        let create = operation(1, VolumeAct::Create(spec()));
+        let mut world = World::new(ALL);
+        let (volume, step) = Volume::create(&create, "1", at(0)).unwrap();
+        world.volume = Some(volume);
+        let mut slow = Slow { world, open: None, next_operation: 1 };
+        slow.take(step);
+        slow.send(Event::PluginUp(ALL));
+        for happening in &happenings {
+            slow.happen(happening);
+            let record = slow.world.volume.as_ref().unwrap().record();
+            let text = serde_json::to_string(record).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<VolumeRecord>(&text).unwrap(), record);
+            prop_assert_eq!(Some(record), slow.world.disk.as_ref());
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! One event sequence a law.
+
+use sutler_api::Bytes;
+use sutler_api::agent::{Outcome, VolumeAct};
+use sutler_api::volume::VolumeState;
+
+use super::world::*;
+use crate::*;
+
+fn created(abilities: Abilities) -> World {
+    let mut world = World::new(abilities);
+    world
+        .operate(operation(1, VolumeAct::Create(spec())))
+        .unwrap();
+    assert_eq!(volume(&world).state(), VolumeState::Ready);
+    world.trail.clear();
+    world
+}
+
+fn volume(world: &World) -> &Volume {
+    world.volume.as_ref().unwrap()
+}
+
+fn acquire(world: &mut World, name: &str, read_only: bool) {
+    world
+        .send(Event::Acquire {
+            task_id: task(name),
+            read_only,
+        })
+        .unwrap();
+}
+
+fn release(world: &mut World, name: &str) {
+    world
+        .send(Event::Release {
+            task_id: task(name),
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_plugin_with_every_capability_goes_through_every_rung_and_back() {
+    let mut world = created(ALL);
+    acquire(&mut world, "a", false);
+    assert_eq!(world.acquired[&task("a")], Ok(()));
+    release(&mut world, "a");
+    assert!(world.released.contains(&task("a")));
+    assert_eq!(
+        world.trail,
+        [
+            "attach",
+            "stage",
+            "publish",
+            "unpublish",
+            "unstage",
+            "detach"
+        ]
+    );
+    world.check();
+}
+
+#[test]
+fn a_plugin_without_capabilities_is_only_published() {
+    let mut world = created(NONE);
+    acquire(&mut world, "a", false);
+    release(&mut world, "a");
+    assert_eq!(world.trail, ["publish", "unpublish"]);
+    world.check();
+}
+
+#[test]
+fn a_second_writer_is_refused_by_the_holders_name_and_a_reader_is_not() {
+    let mut world = created(ALL);
+    acquire(&mut world, "a", false);
+    acquire(&mut world, "b", false);
+    let refused = world.acquired[&task("b")].clone().unwrap_err();
+    assert!(refused.contains("held by task a"), "{refused}");
+    acquire(&mut world, "c", true);
+    assert_eq!(world.acquired[&task("c")], Ok(()));
+    release(&mut world, "a");
+    assert!(
+        world.released.contains(&task("a")),
+        "told at once while another holds it"
+    );
+    assert!(world.backend.published);
+    release(&mut world, "c");
+    world.check();
+}
+
+#[test]
+fn deletion_is_denied_while_held() {
+    let mut world = created(ALL);
+    acquire(&mut world, "a", false);
+    let now = world.now();
+    let denied = world
+        .volume
+        .as_mut()
+        .unwrap()
+        .on_event(Event::Operation(operation(2, VolumeAct::Delete)), now);
+    assert_eq!(denied, Err(Denied::InUse("a".to_owned())));
+}
+
+#[test]
+fn an_operation_repeated_is_told_again_and_done_once() {
+    let mut world = created(ALL);
+    world.outcomes.clear();
+    world
+        .send(Event::Operation(operation(1, VolumeAct::Create(spec()))))
+        .unwrap();
+    assert_eq!(world.outcomes.len(), 1);
+    assert_eq!(world.backend.creations, 1);
+    world.operate(operation(2, VolumeAct::Delete)).unwrap();
+    assert!(volume(&world).is_gone());
+    world.operate(operation(2, VolumeAct::Delete)).unwrap();
+    world.check();
+}
+
+#[test]
+fn growth_in_use_grows_the_file_system_too_and_is_then_finished() {
+    let mut world = created(ALL);
+    acquire(&mut world, "a", false);
+    world.trail.clear();
+    world
+        .operate(operation(
+            2,
+            VolumeAct::Grow {
+                capacity: Bytes::mib(20),
+            },
+        ))
+        .unwrap();
+    assert_eq!(world.trail, ["controller_expand", "node_expand"]);
+    assert_eq!(volume(&world).report().capacity, Some(Bytes::mib(20)));
+    assert_eq!(world.outcomes.values().last(), Some(&Outcome::Finished));
+}
+
+#[test]
+fn growth_at_rest_grows_the_file_system_at_the_next_publish() {
+    let mut world = created(ALL);
+    world
+        .operate(operation(
+            2,
+            VolumeAct::Grow {
+                capacity: Bytes::mib(20),
+            },
+        ))
+        .unwrap();
+    assert_eq!(world.trail, ["controller_expand"]);
+    world.trail.clear();
+    acquire(&mut world, "a", false);
+    assert_eq!(world.trail, ["attach", "stage", "publish", "node_expand"]);
+    assert_eq!(world.acquired[&task("a")], Ok(()));
+}
+
+/// Drives one call by hand.
+fn open_call(step: Step) -> Call {
+    step.effects
+        .into_iter()
+        .find_map(|effect| match effect {
+            Effect::Call(call) => Some(*call),
+            Effect::WakeAt(_)
+            | Effect::TellOperation(_)
+            | Effect::TellAcquired { .. }
+            | Effect::TellReleased { .. } => None,
+        })
+        .expect("a call is made")
+}
+
+fn creating() -> (Volume, Call) {
+    let create = operation(1, VolumeAct::Create(spec()));
+    let (mut volume, step) = Volume::create(&create, "boot", at(0)).unwrap();
+    assert!(
+        step.persist.is_some(),
+        "the operation is durable before anything is done"
+    );
+    let step = volume.on_event(Event::PluginUp(ALL), at(1)).unwrap();
+    assert!(
+        step.persist.is_some(),
+        "the intent is durable before the call"
+    );
+    (volume, open_call(step))
+}
+
+fn end(volume: &mut Volume, call: &Call, verdict: Verdict, ms: i64) -> Step {
+    let result = Err(failure(verdict, "said so"));
+    volume
+        .on_event(
+            Event::Ended {
+                call_id: call.call_id,
+                result,
+            },
+            at(ms),
+        )
+        .unwrap()
+}
+
+#[test]
+fn a_creation_refused_at_once_fails_and_leaves_nothing() {
+    let (mut volume, call) = creating();
+    let step = end(&mut volume, &call, Verdict::Refused, 2);
+    assert_eq!(volume.state(), VolumeState::Failed);
+    assert!(matches!(
+        &step.effects[..],
+        [Effect::TellOperation(report)] if matches!(report.outcome, Outcome::Failed(_))
+    ));
+}
+
+#[test]
+fn an_unknown_outcome_is_visible_and_only_the_same_call_is_made() {
+    let (mut volume, call) = creating();
+    let step = end(&mut volume, &call, Verdict::Uncertain, 2);
+    assert_eq!(volume.state(), VolumeState::Uncertain);
+    let Some(Effect::WakeAt(when)) = step.effects.last() else {
+        panic!("{step:?}")
+    };
+    let mut step = volume.on_event(Event::Due, *when).unwrap();
+    assert_eq!(step.persist, None, "the intent is on disk already");
+    let again = open_call(std::mem::take(&mut step));
+    assert_eq!((again.rpc, &again.spec), (Rpc::Create, &call.spec));
+}
+
+#[test]
+fn a_name_taken_after_an_unknown_outcome_stays_uncertain() {
+    let (mut volume, call) = creating();
+    end(&mut volume, &call, Verdict::Uncertain, 2);
+    let call = open_call(volume.on_event(Event::Due, at(5_000)).unwrap());
+    end(&mut volume, &call, Verdict::AlreadyExists, 5_001);
+    assert_eq!(volume.state(), VolumeState::Uncertain);
+}
+
+#[test]
+fn a_creation_refused_after_doubt_fails_only_when_the_list_shows_nothing() {
+    for (listed, state) in [
+        (Ok(Answer::Done), VolumeState::Failed),
+        (
+            Err(failure(Verdict::Uncertain, "lists more")),
+            VolumeState::Uncertain,
+        ),
+        (
+            Err(failure(Verdict::Refused, "cannot list")),
+            VolumeState::Uncertain,
+        ),
+    ] {
+        let (mut volume, call) = creating();
+        end(&mut volume, &call, Verdict::Uncertain, 2);
+        let call = open_call(volume.on_event(Event::Due, at(5_000)).unwrap());
+        let verify = open_call(end(&mut volume, &call, Verdict::Exhausted, 5_001));
+        assert_eq!(verify.rpc, Rpc::Verify);
+        let ended = Event::Ended {
+            call_id: verify.call_id,
+            result: listed,
+        };
+        volume.on_event(ended, at(5_002)).unwrap();
+        assert_eq!(volume.state(), state);
+    }
+}
+
+#[test]
+fn deletion_of_an_uncertain_creation_creates_first_and_deletes_then() {
+    let (mut volume, call) = creating();
+    end(&mut volume, &call, Verdict::Uncertain, 2);
+    let delete = Event::Operation(operation(2, VolumeAct::Delete));
+    let call = open_call(volume.on_event(delete, at(3)).unwrap());
+    assert_eq!(call.rpc, Rpc::Create);
+    let mut backend = Backend::default();
+    let result = backend.carry_out(&call);
+    let ended = Event::Ended {
+        call_id: call.call_id,
+        result,
+    };
+    let call = open_call(volume.on_event(ended, at(4)).unwrap());
+    assert_eq!(call.rpc, Rpc::Delete);
+}
+
+#[test]
+fn a_late_answer_changes_nothing() {
+    let (mut volume, call) = creating();
+    end(&mut volume, &call, Verdict::Uncertain, 2);
+    let before = volume.record().clone();
+    let late = Event::Ended {
+        call_id: call.call_id,
+        result: Ok(Answer::Done),
+    };
+    volume.on_event(late, at(3)).unwrap();
+    assert_eq!(volume.record(), &before);
+}
+
+fn staging() -> (Volume, Call) {
+    let mut world = created(ALL);
+    let mut volume = world.volume.take().unwrap();
+    let acquire = Event::Acquire {
+        task_id: task("a"),
+        read_only: false,
+    };
+    let attach = open_call(volume.on_event(acquire, at(10)).unwrap());
+    let result = world.backend.carry_out(&attach);
+    let ended = Event::Ended {
+        call_id: attach.call_id,
+        result,
+    };
+    let stage = open_call(volume.on_event(ended, at(11)).unwrap());
+    (volume, stage)
+}
+
+#[test]
+fn a_publish_path_refused_fails_the_task_and_comes_down() {
+    let (mut volume, stage) = staging();
+    let step = end(&mut volume, &stage, Verdict::NotNow, 12);
+    assert!(
+        step.effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::TellAcquired { result: Err(_), .. }))
+    );
+    assert_eq!(open_call(step).rpc, Rpc::Detach, "nothing was staged");
+}
+
+#[test]
+fn an_uncertain_stage_given_up_is_unstaged() {
+    let (mut volume, stage) = staging();
+    end(&mut volume, &stage, Verdict::Uncertain, 12);
+    let step = volume
+        .on_event(Event::Release { task_id: task("a") }, at(13))
+        .unwrap();
+    assert_eq!(open_call(step).rpc, Rpc::Unstage);
+}
+
+#[test]
+fn a_refusal_after_doubt_is_still_undone() {
+    let (mut volume, stage) = staging();
+    end(&mut volume, &stage, Verdict::Uncertain, 12);
+    let again = open_call(volume.on_event(Event::Due, at(60_000)).unwrap());
+    assert_eq!(again.rpc, Rpc::Stage);
+    let step = end(&mut volume, &again, Verdict::Refused, 60_001);
+    assert_eq!(open_call(step).rpc, Rpc::Unstage);
+}
+
+#[test]
+fn a_volume_that_the_plugin_forgot_is_missing_never_made_again() {
+    let mut world = created(ALL);
+    world.backend.volumes.clear();
+    world.send(Event::PluginDown).unwrap();
+    world.send(Event::PluginUp(ALL)).unwrap();
+    assert_eq!(volume(&world).state(), VolumeState::Missing);
+    acquire(&mut world, "a", false);
+    let refused = world.acquired[&task("a")].clone().unwrap_err();
+    assert!(refused.contains("no longer knows"), "{refused}");
+    assert_eq!(world.backend.creations, 1);
+    assert_eq!(world.trail, ["verify"]);
+    // The operator's word ends it.
+    world.operate(operation(2, VolumeAct::Delete)).unwrap();
+    assert!(volume(&world).is_gone());
+}
+
+#[test]
+fn a_volume_that_is_found_again_is_ready_again() {
+    let mut world = created(ALL);
+    let kept = std::mem::take(&mut world.backend.volumes);
+    world.send(Event::PluginUp(ALL)).unwrap();
+    assert_eq!(volume(&world).state(), VolumeState::Missing);
+    world.backend.volumes = kept;
+    world.send(Event::PluginUp(ALL)).unwrap();
+    assert_eq!(volume(&world).state(), VolumeState::Ready);
+}
+
+#[test]
+fn an_absent_plugin_blocks_and_changes_nothing() {
+    let mut world = created(ALL);
+    world.send(Event::PluginDown).unwrap();
+    acquire(&mut world, "a", false);
+    assert!(world.trail.is_empty() && world.acquired.is_empty());
+    world.send(Event::PluginUp(ALL)).unwrap();
+    assert_eq!(world.acquired[&task("a")], Ok(()));
+}
+
+#[test]
+fn after_a_boot_nothing_is_taken_to_be_mounted() {
+    let mut world = created(ALL);
+    acquire(&mut world, "a", false);
+    world.trail.clear();
+    world.reboot().unwrap();
+    assert_eq!(world.trail, ["verify", "stage", "publish"]);
+    assert!(world.backend.published);
+}
+
+#[test]
+fn retries_slow_down_and_never_overflow() {
+    let (mut volume, mut call) = creating();
+    let mut waits = Vec::new();
+    let mut now = 2;
+    for _ in 0..80 {
+        let step = end(&mut volume, &call, Verdict::Uncertain, now);
+        let Some(Effect::WakeAt(when)) = step.effects.last() else {
+            panic!("{step:?}")
+        };
+        let wait = when.as_millisecond() - at(now).as_millisecond();
+        waits.push(wait);
+        now += wait;
+        call = open_call(volume.on_event(Event::Due, at(now)).unwrap());
+    }
+    assert!(waits.is_sorted());
+    assert_eq!(waits.last(), Some(&i64::try_from(RETRY_MS_MAX).unwrap()));
+}
+
+#[test]
+fn a_failed_descent_is_shown_and_does_not_hold_the_task() {
+    let mut world = created(ALL);
+    acquire(&mut world, "a", false);
+    let mut volume = world.volume.take().unwrap();
+    let step = volume
+        .on_event(Event::Release { task_id: task("a") }, at(50))
+        .unwrap();
+    let unpublish = open_call(step);
+    let step = end(&mut volume, &unpublish, Verdict::NotNow, 51);
+    assert!(
+        step.effects
+            .iter()
+            .any(|e| matches!(e, Effect::TellReleased { .. }))
+    );
+    assert_eq!(volume.state(), VolumeState::Releasing);
+    assert!(volume.problem().is_some());
+}

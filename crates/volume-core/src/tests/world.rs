@@ -1,0 +1,343 @@
+//! A back end that follows the CSI spec and counts breaches of it, and a shell that loses
+//! its memory on demand.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sutler_api::agent::{Outcome, VolumeAct, VolumeOperation};
+use sutler_api::id::{OperationUuid, TaskId, VolumeId};
+use sutler_api::volume::{AccessType, VolumeSpec};
+use sutler_api::{Bytes, ErrorKind, Problem, Timestamp};
+use uuid::Uuid;
+
+use crate::*;
+
+pub const ALL: Abilities = Abilities {
+    attaches: true,
+    stages: true,
+    expands_controller: true,
+    expands_node: true,
+    expands_online: true,
+};
+
+pub const NONE: Abilities = Abilities {
+    attaches: false,
+    stages: false,
+    expands_controller: false,
+    expands_node: false,
+    expands_online: false,
+};
+
+pub fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(1_700_000_000_000 + ms).unwrap()
+}
+
+pub fn spec() -> VolumeSpec {
+    VolumeSpec {
+        volume_id: VolumeId::new(Uuid::from_u128(1)),
+        name: "data".parse().unwrap(),
+        class: "local".parse().unwrap(),
+        plugin: "local".parse().unwrap(),
+        capacity: Bytes::mib(10),
+        access: AccessType::Mount,
+        fs_type: None,
+        mount_flags: Vec::new(),
+        parameters: BTreeMap::new(),
+    }
+}
+
+pub fn operation(n: u128, act: VolumeAct) -> VolumeOperation {
+    VolumeOperation {
+        operation_uuid: OperationUuid::new(Uuid::from_u128(n)),
+        volume_id: spec().volume_id,
+        act,
+    }
+}
+
+pub fn task(name: &str) -> TaskId {
+    TaskId::new(name).unwrap()
+}
+
+pub fn failure(verdict: Verdict, text: &str) -> Failure {
+    Failure {
+        verdict,
+        problem: Problem::new(ErrorKind::Unavailable, text).raw(text),
+    }
+}
+
+/// What the back end and the machine really hold.
+#[derive(Debug, Clone, Default)]
+pub struct Backend {
+    pub volumes: BTreeMap<String, Bytes>,
+    pub attached: bool,
+    pub staged: bool,
+    pub published: bool,
+    pub creations: u32,
+    pub breaches: Vec<String>,
+}
+
+impl Backend {
+    fn breach(&mut self, law: &str) {
+        self.breaches.push(law.to_owned());
+    }
+
+    /// Carries a call out as a faithful plugin would.
+    pub fn carry_out(&mut self, call: &Call) -> Result<Answer, Failure> {
+        let id = call.spec.volume_id.csi_name();
+        if call.rpc == Rpc::Create {
+            if !self.volumes.contains_key(&id) {
+                self.creations += 1;
+                self.volumes.insert(id.clone(), call.spec.capacity);
+            }
+            return Ok(Answer::Created(Created {
+                csi_volume_id: id,
+                capacity: call.spec.capacity,
+                volume_context: BTreeMap::new(),
+            }));
+        }
+        let known = self.volumes.contains_key(&id);
+        if call.rpc == Rpc::Verify && call.created.is_none() {
+            let found = failure(Verdict::Uncertain, "lists an unknown volume");
+            return if known { Err(found) } else { Ok(Answer::Done) };
+        }
+        if !known && !matches!(call.rpc, Rpc::Delete) {
+            return Err(failure(Verdict::NotFound, "no such volume"));
+        }
+        self.carry_out_known(call, &id)
+    }
+
+    fn carry_out_known(&mut self, call: &Call, id: &str) -> Result<Answer, Failure> {
+        match call.rpc {
+            Rpc::Attach => {
+                self.attached = true;
+                return Ok(Answer::Attached(BTreeMap::from([(
+                    "dev".into(),
+                    "x".into(),
+                )])));
+            }
+            Rpc::Stage => self.staged = true,
+            Rpc::Publish => {
+                if call.staged && !self.staged {
+                    self.breach("published before staged");
+                }
+                self.published = true;
+            }
+            Rpc::Unpublish => self.published = false,
+            Rpc::Unstage => {
+                if self.published {
+                    self.breach("unstaged while published");
+                }
+                self.staged = false;
+            }
+            Rpc::Detach => {
+                if self.published || self.staged {
+                    self.breach("detached while in use");
+                }
+                self.attached = false;
+            }
+            Rpc::Delete => {
+                if self.published || self.staged || self.attached {
+                    self.breach("deleted while in use");
+                }
+                self.volumes.remove(id);
+            }
+            Rpc::ControllerExpand(to) => {
+                self.volumes.insert(id.to_owned(), to);
+                return Ok(Answer::Expanded(Expanded {
+                    capacity: to,
+                    node_expansion_required: true,
+                }));
+            }
+            Rpc::NodeExpand(_) => {
+                if !self.published && !self.staged {
+                    self.breach("file system grown while not here");
+                }
+            }
+            Rpc::Create | Rpc::Verify => {}
+        }
+        Ok(Answer::Done)
+    }
+}
+
+/// A shell with one volume, a disk that keeps its record, and a budget of steps after
+/// which it dies.
+pub struct World {
+    pub backend: Backend,
+    pub disk: Option<VolumeRecord>,
+    pub volume: Option<Volume>,
+    pub abilities: Abilities,
+    pub clock_ms: i64,
+    pub boot: u32,
+    /// Dies when this many places were passed; every durable write and every call has one
+    /// before and one after.
+    pub dies_after: Option<u32>,
+    pub places: u32,
+    pub outcomes: BTreeMap<OperationUuid, Outcome>,
+    pub acquired: BTreeMap<TaskId, Result<(), String>>,
+    pub released: BTreeSet<TaskId>,
+    pub trail: Vec<String>,
+}
+
+/// The shell has died.
+#[derive(Debug)]
+pub struct Died;
+
+impl World {
+    pub fn new(abilities: Abilities) -> Self {
+        Self {
+            backend: Backend::default(),
+            disk: None,
+            volume: None,
+            abilities,
+            clock_ms: 0,
+            boot: 1,
+            dies_after: None,
+            places: 0,
+            outcomes: BTreeMap::new(),
+            acquired: BTreeMap::new(),
+            released: BTreeSet::new(),
+            trail: Vec::new(),
+        }
+    }
+
+    pub fn now(&mut self) -> Timestamp {
+        self.clock_ms += 1;
+        at(self.clock_ms)
+    }
+
+    fn place(&mut self) -> Result<(), Died> {
+        self.places += 1;
+        match self.dies_after {
+            Some(n) if self.places > n => {
+                self.volume = None;
+                self.dies_after = None;
+                Err(Died)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Starts again from the disk, as the shell does.
+    pub fn restart(&mut self) -> Result<(), Died> {
+        self.volume = None;
+        let Some(record) = self.disk.clone() else {
+            return Ok(());
+        };
+        let now = self.now();
+        let (volume, step) = Volume::recover(record, &self.boot.to_string(), now);
+        self.volume = Some(volume);
+        self.act(step)?;
+        self.send(Event::PluginUp(self.abilities))
+    }
+
+    /// The machine boots: mounts are gone.
+    pub fn reboot(&mut self) -> Result<(), Died> {
+        self.boot += 1;
+        self.backend.staged = false;
+        self.backend.published = false;
+        self.restart()
+    }
+
+    pub fn operate(&mut self, operation: VolumeOperation) -> Result<(), Died> {
+        if self.volume.is_some() || self.disk.is_some() {
+            return self.send(Event::Operation(operation));
+        }
+        let now = self.now();
+        let (volume, step) =
+            Volume::create(&operation, &self.boot.to_string(), now).expect("is a Create");
+        self.volume = Some(volume);
+        self.act(step)?;
+        self.send(Event::PluginUp(self.abilities))
+    }
+
+    pub fn send(&mut self, event: Event) -> Result<(), Died> {
+        let now = self.now();
+        let Some(volume) = self.volume.as_mut() else {
+            return Ok(());
+        };
+        match volume.on_event(event, now) {
+            Ok(step) => self.act(step),
+            Err(_denied) => Ok(()),
+        }
+    }
+
+    fn act(&mut self, step: Step) -> Result<(), Died> {
+        if let Some(record) = step.persist {
+            self.place()?;
+            self.disk = Some(*record);
+            self.place()?;
+        }
+        for effect in step.effects {
+            self.do_effect(effect)?;
+        }
+        Ok(())
+    }
+
+    fn do_effect(&mut self, effect: Effect) -> Result<(), Died> {
+        match effect {
+            Effect::Call(call) => {
+                self.trail.push(call.rpc.label().to_owned());
+                self.place()?;
+                let result = self.backend.carry_out(&call);
+                self.place()?;
+                return self.send(Event::Ended {
+                    call_id: call.call_id,
+                    result,
+                });
+            }
+            Effect::WakeAt(time) => {
+                self.clock_ms = self
+                    .clock_ms
+                    .max(time.as_millisecond() - at(0).as_millisecond());
+                return self.send(Event::Due);
+            }
+            Effect::TellOperation(report) => {
+                let outcome = report.outcome.clone();
+                let before = self.outcomes.insert(report.operation_uuid, report.outcome);
+                assert!(
+                    before.is_none_or(|before| before == outcome),
+                    "an operation's outcome changed"
+                );
+            }
+            Effect::TellAcquired { task_id, result } => {
+                if result.is_ok() {
+                    assert!(
+                        self.backend.published,
+                        "told of a publication that is not there"
+                    );
+                }
+                self.acquired
+                    .insert(task_id, result.map_err(|problem| problem.what));
+            }
+            Effect::TellReleased { task_id } => {
+                self.released.insert(task_id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the laws that hold at rest.
+    pub fn check(&self) {
+        assert_eq!(
+            self.backend.breaches,
+            Vec::<String>::new(),
+            "trail {:?}",
+            self.trail
+        );
+        let id = spec().volume_id.csi_name();
+        let exists = self.backend.volumes.contains_key(&id);
+        let Some(record) = &self.disk else {
+            assert!(!exists, "a volume without a record: leaked");
+            return;
+        };
+        // A volume that the books call missing is not in the back end.
+        let booked = record.created().is_some() && record.known == Known::Yes;
+        assert_eq!(exists, booked, "books differ from the back end: {record:?}");
+        let outcome = self.outcomes.get(&OperationUuid::new(Uuid::from_u128(1)));
+        if outcome == Some(&Outcome::Finished) && !record.ended.iter().any(|_| !exists) {
+            assert!(exists, "told FINISHED, and it is not there");
+        }
+        if record.users.is_empty() {
+            assert!(!self.backend.published && !self.backend.staged && !self.backend.attached);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What users, and people who look, are told of a volume.
+
+use sutler_api::agent::{AgentWhy, VolumeReport};
+use sutler_api::volume::{VolumeState, VolumeUser};
+use sutler_api::{Problem, Timestamp};
+
+use crate::event::{Effect, Rpc};
+use crate::machine::Volume;
+use crate::plan::Goal;
+use crate::record::{Known, Phase, Settled};
+
+impl Volume {
+    /// Tells users what has become of their wishes.
+    pub(crate) fn tell(&mut self, now: Timestamp) {
+        let state = self.state();
+        // The first state that a process sees is no change: a restart keeps `since`.
+        if self.live.story.set_state(state) {
+            self.record.since = now;
+        }
+        self.tell_acquired();
+        self.tell_released();
+    }
+
+    fn tell_acquired(&mut self) {
+        let published = match &self.record.phase {
+            Phase::Settled(settled) => matches!(settled, Settled::Published(..)),
+            // A file system that is being grown is waited for, unless that is in trouble.
+            Phase::InFlight(flight) => {
+                matches!(flight.from, Settled::Published(..))
+                    && match flight.rpc {
+                        Rpc::ControllerExpand(_) => true,
+                        Rpc::NodeExpand(_) => self.live.doubt_since.is_some(),
+                        Rpc::Create
+                        | Rpc::Delete
+                        | Rpc::Attach
+                        | Rpc::Detach
+                        | Rpc::Stage
+                        | Rpc::Unstage
+                        | Rpc::Publish
+                        | Rpc::Unpublish
+                        | Rpc::Verify => false,
+                    }
+            }
+            Phase::Failed(_) | Phase::Gone => false,
+        };
+        if !published {
+            return;
+        }
+        let live = &mut self.live;
+        for task_id in self.record.users.keys() {
+            if live.told.insert(task_id.clone()) {
+                let task_id = task_id.clone();
+                live.effects.push(Effect::TellAcquired {
+                    task_id,
+                    result: Ok(()),
+                });
+            }
+        }
+    }
+
+    /// A former user is told at once when others hold the volume, or when coming down has
+    /// met trouble: its own end must not wait for that.
+    fn tell_released(&mut self) {
+        if self.live.leaving.is_empty() {
+            return;
+        }
+        let down = match &self.record.phase {
+            Phase::Settled(settled) => {
+                matches!(settled, Settled::Absent | Settled::Created(_))
+            }
+            Phase::InFlight(flight) => matches!(flight.rpc, Rpc::Create | Rpc::Delete),
+            Phase::Failed(_) | Phase::Gone => true,
+        };
+        let trouble = self.live.problem.is_some() || self.live.up.is_none();
+        if down || trouble || !self.record.users.is_empty() {
+            for task_id in std::mem::take(&mut self.live.leaving) {
+                self.live.effects.push(Effect::TellReleased { task_id });
+            }
+        }
+    }
+
+    /// Gives where the volume is in its life, in the words that users see.
+    pub fn state(&self) -> VolumeState {
+        if matches!(self.record.known, Known::No { .. }) && !self.record.deleting() {
+            return VolumeState::Missing;
+        }
+        if self.live.doubt_since.is_some() {
+            return VolumeState::Uncertain;
+        }
+        match &self.record.phase {
+            Phase::Failed(_) => VolumeState::Failed,
+            Phase::Gone => VolumeState::Deleting,
+            Phase::InFlight(flight) => match flight.rpc {
+                Rpc::Create => VolumeState::Creating,
+                Rpc::Delete => VolumeState::Deleting,
+                Rpc::ControllerExpand(_) | Rpc::NodeExpand(_) => VolumeState::Growing,
+                Rpc::Attach | Rpc::Stage | Rpc::Publish => VolumeState::Preparing,
+                Rpc::Detach | Rpc::Unstage | Rpc::Unpublish => self.coming_down(),
+                Rpc::Verify => VolumeState::Ready,
+            },
+            Phase::Settled(settled) => self.settled_state(settled),
+        }
+    }
+
+    fn coming_down(&self) -> VolumeState {
+        if self.record.deleting() {
+            VolumeState::Deleting
+        } else {
+            VolumeState::Releasing
+        }
+    }
+
+    fn settled_state(&self, settled: &Settled) -> VolumeState {
+        match (self.goal(), settled) {
+            (Goal::Absent, _) => VolumeState::Deleting,
+            (Goal::Created | Goal::Published, Settled::Absent) => VolumeState::Creating,
+            (Goal::Published, Settled::Published(..)) => VolumeState::InUse,
+            (Goal::Published, _) => VolumeState::Preparing,
+            (Goal::Created, Settled::Created(_)) => VolumeState::Ready,
+            (Goal::Created, _) => VolumeState::Releasing,
+        }
+    }
+
+    /// Gives what is wrong with the volume, if something is.
+    pub fn problem(&self) -> Option<Problem> {
+        if let Phase::Failed(problem) = &self.record.phase {
+            return Some(problem.clone());
+        }
+        if matches!(self.record.known, Known::No { .. }) && !self.record.deleting() {
+            return Some(self.missing_problem());
+        }
+        self.live.problem.clone()
+    }
+
+    /// Gives the volume's state for the master.
+    pub fn report(&self) -> VolumeReport {
+        let created = self.record.created();
+        let users = self
+            .record
+            .users
+            .iter()
+            .map(|(task_id, read_only)| VolumeUser {
+                task_id: task_id.clone(),
+                read_only: *read_only,
+            });
+        VolumeReport {
+            volume_id: self.record.spec.volume_id,
+            state: self.state(),
+            since: self.live.doubt_since.unwrap_or(self.record.since),
+            csi_volume_id: created.map(|created| created.csi_volume_id.clone()),
+            capacity: created.map(|created| created.capacity),
+            used: None,
+            users: users.collect(),
+            problem: self.problem(),
+        }
+    }
+
+    /// Tells the volume's story.
+    pub fn why(&self, now: Timestamp) -> AgentWhy {
+        let problem = self.problem();
+        AgentWhy {
+            steps: self.live.story.steps(),
+            cause: problem.as_ref().map(|problem| problem.what.clone()),
+            raw: problem.as_ref().and_then(|problem| problem.raw.clone()),
+            next: self.next_sentence(now, problem.as_ref()),
+        }
+    }
+
+    fn next_sentence(&self, now: Timestamp, problem: Option<&Problem>) -> String {
+        if let Some(open) = self.live.open {
+            return format!("waiting for the plugin to answer {}", open.rpc.csi_name());
+        }
+        let plugin = &self.record.spec.plugin;
+        let hint = problem.and_then(|problem| problem.hint.clone());
+        let blocked = matches!(self.record.phase, Phase::InFlight(_));
+        if self.live.up.is_none() && blocked {
+            return format!(
+                "waits for plugin {plugin} to answer again: sutler plugin show {plugin}"
+            );
+        }
+        if let Some(at) = self.live.retry_at {
+            let wait_s = at.duration_since(now).as_secs().max(0);
+            return match &self.record.phase {
+                Phase::InFlight(flight) => {
+                    format!("{} is repeated in {wait_s} s", flight.rpc.csi_name())
+                }
+                Phase::Settled(_) | Phase::Failed(_) | Phase::Gone => {
+                    format!("looks again in {wait_s} s")
+                }
+            };
+        }
+        hint.unwrap_or_else(|| "nothing to do".to_owned())
+    }
+}

@@ -1,0 +1,78 @@
+//! Who may hold a volume: one writer, any number of readers, on one machine.
+
+use sutler_api::id::TaskId;
+use sutler_api::{ErrorKind, Problem, SaidBy};
+
+use crate::event::Effect;
+use crate::machine::Volume;
+use crate::record::Known;
+
+impl Volume {
+    pub(crate) fn on_acquire(&mut self, task_id: TaskId, read_only: bool) {
+        if self.record.users.contains_key(&task_id) {
+            self.live.told.remove(&task_id);
+            return;
+        }
+        if let Some(problem) = self.acquire_refused(read_only) {
+            self.live.effects.push(Effect::TellAcquired {
+                task_id,
+                result: Err(problem),
+            });
+            return;
+        }
+        self.live.leaving.remove(&task_id);
+        self.record.users.insert(task_id, read_only);
+        self.live.node_expand_failed = false;
+        self.live.retry_at = None;
+    }
+
+    fn acquire_refused(&self, read_only: bool) -> Option<Problem> {
+        let name = &self.record.spec.name;
+        if self.record.created().is_none() {
+            let what = format!("volume {name} does not exist yet");
+            return Some(
+                Problem::new(ErrorKind::Unavailable, what)
+                    .hint(format!("sutler volume why {name}")),
+            );
+        }
+        if self.record.deleting() {
+            let what = format!("volume {name} is being deleted");
+            return Some(Problem::new(ErrorKind::Conflict, what));
+        }
+        if let Known::No { .. } = self.record.known {
+            return Some(self.missing_problem());
+        }
+        if read_only {
+            return None;
+        }
+        let holder = self
+            .record
+            .users
+            .iter()
+            .find(|(_, read_only)| !**read_only)?
+            .0;
+        let what = format!("volume {name} takes one writer and is held by task {holder}");
+        Some(Problem::new(ErrorKind::Conflict, what).hint(format!("sutler task stop {holder}")))
+    }
+
+    pub(crate) fn missing_problem(&self) -> Problem {
+        let spec = &self.record.spec;
+        let raw = match &self.record.known {
+            Known::No { raw, .. } => raw.clone(),
+            Known::Yes => String::new(),
+        };
+        Problem::new(
+            ErrorKind::NotFound,
+            format!(
+                "plugin {} no longer knows volume {}",
+                spec.plugin, spec.name
+            ),
+        )
+        .said_by(SaidBy::Plugin(spec.plugin.to_string()))
+        .raw(raw)
+        .hint(format!(
+            "sutler plugin logs {}; if the data is lost for good: sutler volume rm {} --purge",
+            spec.plugin, spec.name
+        ))
+    }
+}
