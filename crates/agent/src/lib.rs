@@ -1,1 +1,23 @@
-//! The agent's shell.
+//! The agent: one per machine, it makes true there what the master wants.
+//!
+//! Owns the main loop over tasks and plugins, the agent's journal, recovery after a restart,
+//! the link to the master and the garbage collection of images. It decides nothing itself:
+//! `node-core` and `volume-core` do, this crate writes down and acts. It never stops a
+//! container because it ends itself: containers outlive it and are adopted.
+//!
+//! ```text
+//!   master ◄──────► link (register, stream, outbox) ◄────┐
+//!                                                        ▼
+//!   containers, images ◄── effects ◄── spine (main loop: tasks, plugins, timers)
+//!                             │           │  one commit a turn, then the effects
+//!                             └──events──►│
+//!   storage provider ◄────────────────────┘
+//! ```
+
+mod config;
+mod error;
+mod handle;
+
+pub use config::{AgentConfig, MasterAddress};
+pub use error::StartError;
+pub use handle::{Agent, AgentEnd, AgentHandle, AgentStatus};
