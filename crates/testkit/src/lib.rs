@@ -1,1 +1,7 @@
-//! Test worlds and the oracle.
+//! What tests are made of: a plugin with faults, worlds of the real program, the oracle.
+//! For tests and `xtask` only; no part of the product depends on it.
+
+pub mod machine;
+pub mod oracle;
+pub mod poll;
+pub mod world;

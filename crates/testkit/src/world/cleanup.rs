@@ -1,0 +1,107 @@
+//! Takes away all that a world has left on the machine. Works from what the kernel says, so that
+//! it needs no cooperation of what is cleaned up, and touches nothing outside the world's folder,
+//! its containers' cgroups and its network.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::containers::Container;
+use crate::{machine, poll};
+
+/// Longest wait for killed processes and their mounts to go.
+const GONE_WITHIN: Duration = Duration::from_secs(20);
+
+/// Rounds of looking again, for what appears while the last of it goes.
+const ROUNDS_MAX: usize = 5;
+
+/// Cleans up and tells on standard error what would not go.
+pub(super) fn clean(root: &Path, containers: &[Container]) {
+    let cgroups: Vec<PathBuf> = containers
+        .iter()
+        .filter_map(|container| container.cgroup.as_deref())
+        .flat_map(machine::cgroup_folders)
+        .collect();
+    let gone = poll::until("processes are gone", GONE_WITHIN, || {
+        let left = kill_all(root, &cgroups);
+        poll::holds(left.is_empty(), || format!("{left:?}"))
+    });
+    report(gone);
+    for _ in 0..ROUNDS_MAX {
+        unmount_all(root);
+        detach_loops(root);
+    }
+    for cgroup in &cgroups {
+        remove_cgroup(cgroup);
+    }
+    let left = machine::mounts_under(root);
+    if left.is_empty() {
+        report(fs::remove_dir_all(root));
+    } else {
+        eprintln!("kept {}: still mounted: {left:?}", root.display());
+    }
+}
+
+/// Kills what belongs to the world and gives what was there to kill.
+fn kill_all(root: &Path, cgroups: &[PathBuf]) -> Vec<i32> {
+    let own = i32::try_from(std::process::id()).unwrap_or_default();
+    let root = root.to_string_lossy();
+    let named = machine::processes()
+        .into_iter()
+        .filter(|p| p.command.contains(&*root));
+    let mut pids: Vec<i32> = named.map(|process| process.pid).collect();
+    pids.extend(
+        cgroups
+            .iter()
+            .flat_map(|folder| machine::cgroup_processes(folder)),
+    );
+    pids.retain(|pid| *pid != own && machine::process(*pid).is_some());
+    for pid in &pids {
+        // Fails only for a process that has ended meanwhile.
+        let _ = Pid::from_raw(*pid).map(|pid| kill_process(pid, Signal::KILL));
+    }
+    pids
+}
+
+fn unmount_all(root: &Path) {
+    for mount in machine::mounts_under(root).into_iter().rev() {
+        // One that is still busy is reported by the caller's last look.
+        let _ = unmount(&mount.point, UnmountFlags::DETACH);
+    }
+}
+
+fn detach_loops(root: &Path) {
+    for device in machine::loop_devices_of(root) {
+        let mut losetup = Command::new("losetup");
+        losetup
+            .arg("--detach")
+            .arg(&device.device)
+            .stderr(Stdio::null());
+        report(losetup.status());
+    }
+}
+
+/// Removes a cgroup and those above it that are now empty and ours.
+fn remove_cgroup(folder: &Path) {
+    for child in machine::subfolders(folder) {
+        remove_cgroup(&child);
+    }
+    let mut folder = Some(folder);
+    while let Some(here) = folder.filter(|here| here.to_string_lossy().contains("/sutler")) {
+        // Not empty means in use by another world: left alone.
+        if fs::remove_dir(here).is_err() {
+            break;
+        }
+        folder = here.parent();
+    }
+}
+
+fn report<T, E: std::fmt::Display>(result: Result<T, E>) {
+    if let Err(error) = result {
+        eprintln!("clean-up: {error}");
+    }
+}

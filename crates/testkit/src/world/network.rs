@@ -1,0 +1,145 @@
+//! Network namespaces for agents, each joined to the machine by a pair of virtual interfaces.
+//!
+//! ```text
+//! machine: 10.231.N.1 ──veth── 10.231.N.2 in namespace 1
+//!          10.231.N.1 ──veth── 10.231.N.3 in namespace 2
+//! ```
+//! Point to point, so that no bridge is needed and the agents do not see each other.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// Networks tried before we give up: another test may have taken one.
+const NETWORKS_MAX: u8 = 250;
+
+/// Namespaces and their links; gone when dropped.
+#[derive(Debug)]
+pub struct Network {
+    number: u8,
+    namespaces: Vec<String>,
+}
+
+impl Network {
+    /// Makes one namespace for each agent, named after the world's folder.
+    pub(super) fn make(root: &Path, agents: usize) -> Result<Self> {
+        let tag = root
+            .file_name()
+            .context("a world's folder has a name")?
+            .to_string_lossy();
+        let tag: String = tag.chars().filter(char::is_ascii_alphanumeric).collect();
+        let mut network = Self {
+            number: free_network()?,
+            namespaces: Vec::new(),
+        };
+        for index in 0..agents {
+            network.add(format!("{tag}{index}"))?;
+        }
+        Ok(network)
+    }
+
+    /// The machine's address, the same on all links.
+    pub fn master_ip(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 231, self.number, 1)
+    }
+
+    /// Name of an agent's namespace, from 0.
+    pub fn namespace(&self, index: usize) -> &str {
+        &self.namespaces[index]
+    }
+
+    fn add(&mut self, name: String) -> Result<()> {
+        let last = u8::try_from(self.namespaces.len() + 2).context("few agents")?;
+        let here = self.master_ip().to_string();
+        let there = Ipv4Addr::new(10, 231, self.number, last).to_string();
+        ip(&["netns", "add", &name])?;
+        // Known from here on: dropped with the rest whatever fails next.
+        self.namespaces.push(name.clone());
+        let inside = [
+            "link", "add", &name, "type", "veth", "peer", "name", "up0", "netns", &name,
+        ];
+        ip(&inside)?;
+        ip(&["addr", "add", &here, "peer", &there, "dev", &name])?;
+        ip(&["link", "set", &name, "up"])?;
+        ip(&[
+            "-n", &name, "addr", "add", &there, "peer", &here, "dev", "up0",
+        ])?;
+        ip(&["-n", &name, "link", "set", "lo", "up"])?;
+        ip(&["-n", &name, "link", "set", "up0", "up"])
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for name in &self.namespaces {
+            // The link goes with either end; a namespace may outlive the call while a process
+            // of it ends. Both are looked at by the check for leftovers.
+            for args in [["link", "del", name], ["netns", "del", name]] {
+                if let Err(error) = ip(&args) {
+                    eprintln!("clean-up: {error:#}");
+                }
+            }
+        }
+    }
+}
+
+/// Finds a network whose machine address nobody has.
+fn free_network() -> Result<u8> {
+    let taken = output(&["-o", "-4", "addr", "show"])?;
+    let own = (std::process::id() % u32::from(NETWORKS_MAX)) as u8;
+    (0..NETWORKS_MAX)
+        .map(|step| (own + step) % NETWORKS_MAX)
+        .find(|number| !taken.contains(&format!("10.231.{number}.1 ")))
+        .context("every 10.231.N.0 network of this machine is taken")
+}
+
+fn ip(args: &[&str]) -> Result<()> {
+    output(args).map(drop)
+}
+
+fn output(args: &[&str]) -> Result<String> {
+    let output = Command::new("ip").args(args).output().context("start ip")?;
+    if !output.status.success() {
+        bail!(
+            "ip {}: {}",
+            args.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespaces_reach_the_machine_and_leave_nothing() {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "network namespaces need root"
+        );
+        let root = tempfile::Builder::new()
+            .prefix("st-")
+            .tempdir()
+            .expect("a folder");
+        let network = Network::make(root.path(), 2).expect("namespaces can be made");
+        let listener = std::net::TcpListener::bind((network.master_ip(), 0)).expect("is ours");
+        let port = listener.local_addr().expect("is bound").port();
+        let names = network.namespaces.clone();
+        for name in &names {
+            let target = format!("/dev/tcp/{}/{port}", network.master_ip());
+            let status = Command::new("nsenter")
+                .arg(format!("--net=/run/netns/{name}"))
+                .args(["bash", "-c", &format!("exec 3<>{target}")])
+                .status()
+                .expect("nsenter is there");
+            assert!(status.success(), "no way from {name}");
+        }
+        drop(network);
+        let left = crate::machine::network_namespaces();
+        assert!(names.iter().all(|name| !left.contains(name)), "{left:?}");
+    }
+}
