@@ -190,7 +190,7 @@ impl Plugin {
             PluginEvent::Wanted(wanted) => self.on_wanted(*wanted),
             PluginEvent::Unwanted => self.on_unwanted(),
             PluginEvent::VolumesHere(count) => self.on_volumes_here(count, now),
-            PluginEvent::Recorded(record) => self.on_recorded(record),
+            PluginEvent::Recorded(record) => self.on_recorded(*record),
             PluginEvent::Observed(seen) => self.on_observed(seen, now),
             PluginEvent::Prepared { run, result } if run == self.run => {
                 self.on_prepared(result, now)
@@ -349,11 +349,14 @@ impl Plugin {
             (State::Pulling, Err(problem)) => self.back_off(problem, now),
             (
                 State::Ready {
-                    upgrade: Upgrade::Pulling,
+                    upgrade: upgrade @ Upgrade::Pulling,
                     ..
                 },
                 Ok(_),
-            ) => self.halt(Then::Again),
+            ) => {
+                *upgrade = Upgrade::None;
+                self.halt(Then::Again)
+            }
             (State::Ready { upgrade, .. }, Err(problem)) => {
                 let at = after(now, backoff::MOST_MS);
                 *upgrade = Upgrade::PullAgainAt(at);

@@ -135,7 +135,7 @@ impl Task {
         let step = match event {
             TaskEvent::Wanted => self.on_wanted(),
             TaskEvent::Stop => self.on_stop(now),
-            TaskEvent::Recorded(record) => self.on_recorded(record),
+            TaskEvent::Recorded(record) => self.on_recorded(*record),
             TaskEvent::Observed(seen) => self.on_observed(seen, now),
             TaskEvent::PullProgress(told) => self.on_pull_progress(told),
             TaskEvent::Pulled(result) => self.on_pulled(result, now),

@@ -19,7 +19,7 @@ pub enum PluginEvent {
     /// How many volumes of it are staged, published or under way on this machine.
     VolumesHere(usize),
     /// Its record was read; the first event after a restart.
-    Recorded(PluginRecord),
+    Recorded(Box<PluginRecord>),
     /// What is there of its container after a restart; the second event.
     Observed(ContainerSeen),
     /// The machine has what it needs, or not.

@@ -1,7 +1,5 @@
 //! A task's end: the container first, then the volumes, then the record; and trying again.
 
-use std::collections::BTreeSet;
-
 use sutler_api::id::VolumeId;
 use sutler_api::{Problem, Timestamp};
 

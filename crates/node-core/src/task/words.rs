@@ -18,7 +18,7 @@ pub enum TaskEvent {
     /// Somebody wants it to end.
     Stop,
     /// Its record was read; the first event after a restart.
-    Recorded(TaskRecord),
+    Recorded(Box<TaskRecord>),
     /// What is there of its container after a restart; the second event.
     Observed(ContainerSeen),
     /// The pull goes on.
