@@ -10,10 +10,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::folder::FolderError;
-use super::mounts::MountError;
+use super::propagation::MountError;
 use super::runc::RuntimeError;
 use super::spec::ContainerId;
 use super::user::UserError;
+use crate::remove::RemoveError;
 
 /// The container could not be started as it was asked for; retrying the same spec is useless
 /// unless the image or host changes. `raw` keeps the runtime's own words.
@@ -215,12 +216,12 @@ pub enum ContainerError {
         source: MountError,
     },
     /// Its folder could not be deleted.
-    #[error("container {id}: cannot delete its folder: {reason}")]
+    #[error("container {id}: cannot delete its folder")]
     DeleteFolder {
         /// The id.
         id: ContainerId,
         /// Why.
-        reason: String,
+        source: RemoveError,
     },
 }
 

@@ -29,28 +29,35 @@ mod log_follow;
 mod log_read;
 mod log_write;
 mod manager;
-mod mounts;
+mod observe;
 mod oci;
 mod process;
+mod propagation;
 mod runc;
 mod seccomp;
 mod shim;
+mod shim_start;
+mod signal;
 mod spec;
 mod status;
 mod stop;
 mod user;
+mod watched;
 
 pub use cgroup::{CgroupMode, remove_cgroup_parent};
 pub use error::{ContainerError, LogError, StartError, StartFailure};
+pub use folder::FolderError;
 pub use log_follow::LogChunk;
 pub use manager::{Containers, ContainersConfig};
-pub use mounts::{MountError, ensure_shared_mount, remove_shared_mount};
+pub use propagation::{MountError, ensure_shared_mount, remove_shared_mount};
 pub use runc::{Runc, Runtime, RuntimeError, RuntimeState};
 pub use shim::shim_main;
+pub use signal::Signal;
 pub use spec::{
     ContainerId, ContainerSpec, EnvVar, InvalidContainerId, Limits, LogLimits, MountKind,
-    MountSpec, Propagation, Signal,
+    MountSpec, Propagation,
 };
 pub use status::{
     Adopted, AdoptedState, Ended, ExitRecord, ExitStatus, LogQuery, LogStart, LogStream, Started,
 };
+pub use user::UserError;

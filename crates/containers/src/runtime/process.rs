@@ -4,8 +4,10 @@
 //! it has not verified through a pidfd first.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +28,11 @@ impl ProcessRef {
     /// # Errors
     /// If there is no such process or `/proc` is not readable.
     pub fn of(pid: i32) -> io::Result<Self> {
-        Ok(Self { pid, start_ticks: read_stat(pid)?.start_ticks, boot_id: boot_id()? })
+        Ok(Self {
+            pid,
+            start_ticks: read_stat(pid)?.start_ticks,
+            boot_id: boot_id()?,
+        })
     }
 
     /// Opens a pidfd, which turns readable when the process ends; `None` if it has ended.
@@ -53,6 +59,40 @@ impl ProcessRef {
     }
 }
 
+/// Whether a wait saw the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessEnd {
+    /// The process has ended.
+    Ended,
+    /// It had not by the end of the wait.
+    StillRunning,
+}
+
+/// Blocks until the process of a pidfd ends, at most so long.
+///
+/// # Errors
+/// If it cannot be polled.
+pub fn wait_end(pidfd: impl AsFd, limit: Duration) -> io::Result<ProcessEnd> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+        match poll(&mut fds, Some(&timespec(left))) {
+            Ok(0) if left.is_zero() => return Ok(ProcessEnd::StillRunning),
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return Ok(ProcessEnd::Ended),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    }
+}
+
 /// What we need of `/proc/<pid>/stat`.
 struct Stat {
     state: char,
@@ -69,7 +109,10 @@ impl Stat {
 fn read_stat(pid: i32) -> io::Result<Stat> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     parse_stat(&text).ok_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat reads {text:?}"))
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("/proc/{pid}/stat reads {text:?}"),
+        )
     })
 }
 
@@ -84,7 +127,9 @@ fn parse_stat(text: &str) -> Option<Stat> {
 /// Whether an error of `/proc/<pid>` says that the process is gone.
 pub fn is_gone(error: &io::Error) -> bool {
     let gone = [rustix::io::Errno::NOENT, rustix::io::Errno::SRCH];
-    error.raw_os_error().is_some_and(|raw| gone.iter().any(|e| e.raw_os_error() == raw))
+    error
+        .raw_os_error()
+        .is_some_and(|raw| gone.iter().any(|e| e.raw_os_error() == raw))
 }
 
 fn boot_id() -> io::Result<String> {
@@ -108,9 +153,15 @@ mod tests {
     fn a_pid_with_another_start_time_or_boot_is_not_the_process() {
         let me = ProcessRef::of(std::process::id() as i32).expect("own process");
         assert!(me.open().expect("readable").is_some());
-        let reused = ProcessRef { start_ticks: me.start_ticks + 1, ..me.clone() };
+        let reused = ProcessRef {
+            start_ticks: me.start_ticks + 1,
+            ..me.clone()
+        };
         assert!(reused.open().expect("readable").is_none());
-        let before_restart = ProcessRef { boot_id: "other".into(), ..me };
+        let before_restart = ProcessRef {
+            boot_id: "other".into(),
+            ..me
+        };
         assert!(before_restart.open().expect("readable").is_none());
     }
 

@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::signal::Signal;
+
 /// Longest container id: it becomes a folder name, a cgroup name and a runtime id.
 const ID_BYTES_MAX: usize = 128;
 
@@ -33,7 +35,9 @@ impl ContainerId {
     pub fn new(id: impl Into<String>) -> Result<Self, InvalidContainerId> {
         let id = id.into();
         let first_ok = id.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
-        let rest_ok = id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+        let rest_ok = id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
         if first_ok && rest_ok && id.len() <= ID_BYTES_MAX {
             Ok(Self(id))
         } else {
@@ -86,7 +90,10 @@ pub struct EnvVar {
 impl EnvVar {
     /// A variable of that name and value.
     pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { name: name.into(), value: value.into() }
+        Self {
+            name: name.into(),
+            value: value.into(),
+        }
     }
 
     /// Splits `NAME=value` (as in image configurations) at the first `=`; without one the value
@@ -159,7 +166,11 @@ impl MountSpec {
 
     /// An empty tmpfs.
     pub fn tmpfs(target: impl Into<PathBuf>) -> Self {
-        Self { kind: MountKind::Tmpfs, recursive: false, ..Self::bind("", target) }
+        Self {
+            kind: MountKind::Tmpfs,
+            recursive: false,
+            ..Self::bind("", target)
+        }
     }
 }
 
@@ -186,88 +197,12 @@ pub struct LogLimits {
 impl Default for LogLimits {
     /// 10 MiB in 4 files: 40 MiB per stream at most.
     fn default() -> Self {
-        Self { bytes_max: 10 << 20, files_max: 4 }
+        Self {
+            bytes_max: 10 << 20,
+            files_max: 4,
+        }
     }
 }
-
-/// A signal by number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Signal(i32);
-
-impl Signal {
-    /// SIGTERM, what a stop sends first unless told otherwise.
-    pub const TERM: Self = Self(15);
-    /// SIGKILL.
-    pub const KILL: Self = Self(9);
-
-    /// Reads `SIGTERM`, `TERM` or `15`; real-time signals as `RTMIN+3`, `SIGRTMAX-1` or number.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let upper = text.trim().to_ascii_uppercase();
-        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-        let number = name
-            .parse::<i32>()
-            .ok()
-            .or_else(|| real_time(name))
-            .or_else(|| NAMES.iter().find(|(n, _)| *n == name).map(|(_, number)| *number))?;
-        (1..=RT_MAX).contains(&number).then_some(Self(number))
-    }
-
-    /// The number.
-    #[must_use]
-    pub fn number(self) -> i32 {
-        self.0
-    }
-}
-
-/// First and last real-time signal that programs see through the C library.
-const RT_MIN: i32 = 34;
-const RT_MAX: i32 = 64;
-
-fn real_time(name: &str) -> Option<i32> {
-    if let Some(rest) = name.strip_prefix("RTMIN") {
-        let plus = rest.strip_prefix('+').map_or(Some(0), |n| n.parse::<i32>().ok())?;
-        return Some(RT_MIN + plus);
-    }
-    let rest = name.strip_prefix("RTMAX")?;
-    let minus = rest.strip_prefix('-').map_or(Some(0), |n| n.parse::<i32>().ok())?;
-    Some(RT_MAX - minus)
-}
-
-/// Linux numbers on every architecture we build for (x86-64, arm64, riscv64).
-const NAMES: [(&str, i32); 30] = [
-    ("HUP", 1),
-    ("INT", 2),
-    ("QUIT", 3),
-    ("ILL", 4),
-    ("TRAP", 5),
-    ("ABRT", 6),
-    ("BUS", 7),
-    ("FPE", 8),
-    ("KILL", 9),
-    ("USR1", 10),
-    ("SEGV", 11),
-    ("USR2", 12),
-    ("PIPE", 13),
-    ("ALRM", 14),
-    ("TERM", 15),
-    ("STKFLT", 16),
-    ("CHLD", 17),
-    ("CONT", 18),
-    ("STOP", 19),
-    ("TSTP", 20),
-    ("TTIN", 21),
-    ("TTOU", 22),
-    ("URG", 23),
-    ("XCPU", 24),
-    ("XFSZ", 25),
-    ("VTALRM", 26),
-    ("PROF", 27),
-    ("WINCH", 28),
-    ("IO", 29),
-    ("PWR", 30),
-];
 
 /// Everything needed to run one container.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -361,7 +296,18 @@ mod tests {
 
     #[test]
     fn ids_that_could_leave_their_folder_are_refused() {
-        for bad in ["", ".", "..", "../x", "a/b", "-x", ".x", "a b", "a\0", &"x".repeat(129)] {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "../x",
+            "a/b",
+            "-x",
+            ".x",
+            "a b",
+            "a\0",
+            &"x".repeat(129),
+        ] {
             assert!(ContainerId::new(bad).is_err(), "{bad:?} was taken");
         }
         for good in ["a", "task-1.2_3", &"x".repeat(128)] {
@@ -375,17 +321,5 @@ mod tests {
         let printed = format!("{:?}", EnvVar::parse("TOKEN=hunter=2"));
         assert_eq!(printed, "TOKEN=***");
         assert_eq!(EnvVar::parse("TOKEN=hunter=2").value, "hunter=2");
-    }
-
-    #[test]
-    fn signals_are_read_by_name_and_number() {
-        for (text, number) in
-            [("SIGTERM", 15), ("quit", 3), ("9", 9), ("RTMIN+3", 37), ("SIGRTMAX-1", 63)]
-        {
-            assert_eq!(Signal::parse(text).map(Signal::number), Some(number), "{text}");
-        }
-        for bad in ["", "0", "65", "SIGNOPE", "RTMIN+99", "-1"] {
-            assert_eq!(Signal::parse(bad), None, "{bad:?}");
-        }
     }
 }
