@@ -1,1 +1,6 @@
-//! Resource providers: storage through CSI.
+//! Resource providers: what turns a plugin's answers into resources of a machine.
+//!
+//! Storage through CSI is the first; addresses and devices follow the same contract: a pure
+//! core below, a shell here that persists before it acts.
+
+pub mod storage;

@@ -90,6 +90,8 @@ pub struct Abilities {
     pub expands_node: bool,
     /// Expansion while in use is allowed.
     pub expands_online: bool,
+    /// SINGLE_NODE_MULTI_WRITER: the plugin knows the newer single-node access modes.
+    pub single_node_modes: bool,
 }
 
 /// Numbers a call within one run of the machine, so that a late answer is recognised.
@@ -109,8 +111,9 @@ pub struct Call {
     pub created: Option<Created>,
     /// What its attachment returned.
     pub publish_context: PublishContext,
-    /// Whether the plugin stages, which decides if a publish names the staging path.
-    pub staged: bool,
+    /// What the plugin can do; decides the access mode, and whether a publish names the
+    /// staging path.
+    pub abilities: Abilities,
 }
 
 /// What an expansion returned.

@@ -408,7 +408,7 @@ impl Volume {
             spec: self.record.spec.clone(),
             created: base.and_then(Settled::created).cloned(),
             publish_context: base.map(Settled::context).unwrap_or_default(),
-            staged: self.abilities().is_some_and(|abilities| abilities.stages),
+            abilities: self.abilities().unwrap_or_default(),
         };
         self.live.effects.push(Effect::Call(Box::new(call)));
     }

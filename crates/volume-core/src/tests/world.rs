@@ -17,6 +17,7 @@ pub const ALL: Abilities = Abilities {
     expands_controller: true,
     expands_node: true,
     expands_online: true,
+    single_node_modes: false,
 };
 
 pub const NONE: Abilities = Abilities {
@@ -25,6 +26,7 @@ pub const NONE: Abilities = Abilities {
     expands_controller: false,
     expands_node: false,
     expands_online: false,
+    single_node_modes: false,
 };
 
 pub fn at(ms: i64) -> Timestamp {
@@ -116,7 +118,7 @@ impl Backend {
             }
             Rpc::Stage => self.staged = true,
             Rpc::Publish => {
-                if call.staged && !self.staged {
+                if call.abilities.stages && !self.staged {
                     self.breach("published before staged");
                 }
                 self.published = true;

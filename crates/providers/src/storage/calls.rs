@@ -1,0 +1,454 @@
+//! From a call of a volume's machine to the wire and back. Thin: one call, one end.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sutler_api::id::VolumeId;
+use sutler_api::volume::AccessType;
+use sutler_api::{Bytes, ErrorKind, Problem};
+use sutler_csi::{
+    AccessMode, Capability, CapacityRange, CsiError, LaneKind, Lanes, Secrets, call as args,
+};
+use sutler_volume_core::{Answer, Call, CallId, Created, Expanded, Failure, Rpc, Verdict};
+
+use super::machine_state::{VolumePaths, is_mounted};
+use super::says::{folder_failure, problem, still_mounted, verdict};
+use super::{PluginUp, secrets};
+
+/// Longest wait for one answer. A back end that needs longer answers the repeat of the same
+/// call; until then the volume is uncertain, which is the truth.
+pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Entries per page asked of ListVolumes: few enough for one message, many enough that a
+/// thousand volumes take a handful of pages.
+const LIST_PAGE_ENTRIES: u32 = 256;
+
+/// A call has ended.
+pub(crate) struct CallEnded {
+    pub(crate) volume_id: VolumeId,
+    pub(crate) call_id: CallId,
+    pub(crate) result: Result<Answer, Failure>,
+}
+
+/// A plugin with its waiting line.
+pub(crate) struct Plugin {
+    pub(crate) up: PluginUp,
+    pub(crate) lanes: Lanes,
+    pub(crate) name: String,
+}
+
+/// Everything that one call is made from.
+pub(crate) struct Job {
+    pub(crate) plugin: Arc<Plugin>,
+    pub(crate) call: Call,
+    pub(crate) paths: VolumePaths,
+    /// Ids of the plugin's volumes that the books have; for finding ones they don't.
+    pub(crate) booked: BTreeSet<String>,
+}
+
+impl Job {
+    /// Makes the call.
+    pub(crate) async fn run(self) -> CallEnded {
+        let label = self.call.rpc.label();
+        let volume_id = self.call.spec.volume_id;
+        let result = match self.enter().await {
+            Ok(_permit) => {
+                sutler_telemetry::failpoint::hit(&format!("agent.volume.call.{label}.before"));
+                let result = self.make().await;
+                sutler_telemetry::failpoint::hit(&format!("agent.volume.call.{label}.after"));
+                result
+            }
+            Err(failure) => Err(failure),
+        };
+        log_end(&self, &result);
+        CallEnded {
+            volume_id,
+            call_id: self.call.call_id,
+            result,
+        }
+    }
+
+    async fn enter(&self) -> Result<sutler_csi::LanePermit, Failure> {
+        let lane = match self.call.rpc {
+            Rpc::Create | Rpc::Delete | Rpc::ControllerExpand(_) | Rpc::Verify => {
+                LaneKind::Controller
+            }
+            Rpc::Attach => LaneKind::Attach,
+            Rpc::Detach => LaneKind::Detach,
+            Rpc::Stage | Rpc::Publish | Rpc::NodeExpand(_) => LaneKind::NodeUp,
+            Rpc::Unstage | Rpc::Unpublish => LaneKind::NodeDown,
+        };
+        let volume = self.call.spec.volume_id.to_string();
+        self.plugin
+            .lanes
+            .enter(lane, &volume)
+            .await
+            .map_err(|error| Failure {
+                verdict: Verdict::NotNow,
+                problem: Problem::new(ErrorKind::Unavailable, error.to_string()),
+            })
+    }
+
+    async fn make(&self) -> Result<Answer, Failure> {
+        let secrets = secrets::read(&self.plugin.up.secrets)
+            .await
+            .map_err(|problem| Failure {
+                verdict: Verdict::NotNow,
+                problem,
+            })?;
+        match self.call.rpc {
+            Rpc::Create => self.create(secrets).await,
+            Rpc::Delete => self.delete(secrets).await,
+            Rpc::Attach => self.attach(secrets).await,
+            Rpc::Detach => self.detach(secrets).await,
+            Rpc::Stage => self.stage(secrets).await,
+            Rpc::Unstage => self.unstage().await,
+            Rpc::Publish => self.publish(secrets).await,
+            Rpc::Unpublish => self.unpublish().await,
+            Rpc::ControllerExpand(to) => self.controller_expand(to, secrets).await,
+            Rpc::NodeExpand(to) => self.node_expand(to, secrets).await,
+            Rpc::Verify => self.verify(secrets).await,
+        }
+    }
+
+    async fn create(&self, secrets: Secrets) -> Result<Answer, Failure> {
+        let spec = &self.call.spec;
+        let facts = &self.plugin.up.facts;
+        if !facts.creates_volumes() {
+            let what = format!("plugin {} cannot create volumes", self.plugin.name);
+            let problem = Problem::new(ErrorKind::Invalid, what);
+            return Err(Failure {
+                verdict: Verdict::Refused,
+                problem,
+            });
+        }
+        // The volume must be reachable from this machine, which owns it.
+        let here = facts.node.as_ref().filter(|_| facts.has_topology());
+        let requisite: Vec<_> = here.map(|node| node.topology.clone()).into_iter().collect();
+        let request = args::CreateVolume {
+            name: spec.volume_id.csi_name(),
+            capacity: CapacityRange {
+                required_bytes: spec.capacity.get(),
+                limit_bytes: None,
+            },
+            capabilities: vec![self.capability()],
+            parameters: spec.parameters.clone(),
+            mutable_parameters: Default::default(),
+            source: None,
+            preferred: requisite.clone(),
+            requisite,
+            secrets,
+        };
+        let client = &self.plugin.up.client;
+        let made = client
+            .create_volume(&request, CALL_DEADLINE)
+            .await
+            .map_err(self.says())?;
+        Ok(Answer::Created(Created {
+            csi_volume_id: made.volume_id,
+            capacity: made
+                .capacity_bytes
+                .filter(|n| *n > 0)
+                .map_or(spec.capacity, Bytes),
+            volume_context: made.context.reveal().clone(),
+        }))
+    }
+
+    async fn delete(&self, secrets: Secrets) -> Result<Answer, Failure> {
+        let request = args::DeleteVolume {
+            volume_id: self.csi_id(),
+            secrets,
+        };
+        let client = &self.plugin.up.client;
+        client
+            .delete_volume(&request, CALL_DEADLINE)
+            .await
+            .map_err(self.says())?;
+        self.paths.remove_empty();
+        Ok(Answer::Done)
+    }
+
+    async fn attach(&self, secrets: Secrets) -> Result<Answer, Failure> {
+        let request = args::Attach {
+            volume_id: self.csi_id(),
+            node_id: self.node_id(),
+            capability: self.capability(),
+            read_only: false,
+            volume_context: self.volume_context(),
+            secrets,
+        };
+        let client = &self.plugin.up.client;
+        let context = client
+            .attach(&request, CALL_DEADLINE)
+            .await
+            .map_err(self.says())?;
+        Ok(Answer::Attached(context.reveal().clone()))
+    }
+
+    async fn detach(&self, secrets: Secrets) -> Result<Answer, Failure> {
+        let request = args::Detach {
+            volume_id: self.csi_id(),
+            node_id: self.node_id(),
+            secrets,
+        };
+        let client = &self.plugin.up.client;
+        client
+            .detach(&request, CALL_DEADLINE)
+            .await
+            .map_err(self.says())?;
+        Ok(Answer::Done)
+    }
+
+    async fn stage(&self, secrets: Secrets) -> Result<Answer, Failure> {
+        self.paths
+            .ensure_staging()
+            .map_err(|error| folder_failure(&error))?;
+        let request = args::Stage {
+            volume_id: self.csi_id(),
+            staging_path: self.paths.staging(),
+            capability: self.capability(),
+            publish_context: self.call.publish_context.clone().into(),
+            volume_context: self.volume_context(),
+            secrets,
+        };
+        let client = &self.plugin.up.client;
+        client
+            .stage(&request, CALL_DEADLINE)
+            .await
+            .map_err(self.says())?;
+        Ok(Answer::Done)
+    }
+
+    async fn unstage(&self) -> Result<Answer, Failure> {
+        let staging_path = self.paths.staging();
+        let request = args::Unstage {
+            volume_id: self.csi_id(),
+            staging_path: staging_path.clone(),
+        };
+        let result = self.plugin.up.client.unstage(&request, CALL_DEADLINE).await;
+        self.went_down(result, staging_path)
+    }
+
+    async fn publish(&self, secrets: Secrets) -> Result<Answer, Failure> {
+        let made = if self.plugin.up.pre_create_target {
+            self.paths.ensure_target()
+        } else {
+            self.paths.ensure_target_parent()
+        };
+        made.map_err(|error| folder_failure(&error))?;
+        let request = args::Publish {
+            volume_id: self.csi_id(),
+            staging_path: self.call.abilities.stages.then(|| self.paths.staging()),
+            target_path: self.paths.target(),
+            capability: self.capability(),
+            read_only: false,
+            publish_context: self.call.publish_context.clone().into(),
+            volume_context: self.volume_context(),
+            secrets,
+        };
+        let client = &self.plugin.up.client;
+        client
+            .publish(&request, CALL_DEADLINE)
+            .await
+            .map_err(self.says())?;
+        Ok(Answer::Done)
+    }
+
+    async fn unpublish(&self) -> Result<Answer, Failure> {
+        let target_path = self.paths.target();
+        let request = args::Unpublish {
+            volume_id: self.csi_id(),
+            target_path: target_path.clone(),
+        };
+        let result = self
+            .plugin
+            .up
+            .client
+            .unpublish(&request, CALL_DEADLINE)
+            .await;
+        self.went_down(result, target_path)
+    }
+
+    /// A plugin that does not know the volume is believed only if the kernel agrees that
+    /// nothing is mounted any more.
+    fn went_down(&self, result: Result<(), CsiError>, path: PathBuf) -> Result<Answer, Failure> {
+        match result.map_err(self.says()) {
+            Ok(()) => {
+                self.paths.remove_empty();
+                Ok(Answer::Done)
+            }
+            Err(failure) if failure.verdict != Verdict::NotFound => Err(failure),
+            Err(failure) => match is_mounted(&path) {
+                Ok(false) => Err(failure),
+                Ok(true) | Err(_) => Err(Failure {
+                    verdict: Verdict::NotNow,
+                    problem: still_mounted(failure.problem, &path),
+                }),
+            },
+        }
+    }
+
+    async fn controller_expand(&self, to: Bytes, secrets: Secrets) -> Result<Answer, Failure> {
+        let request = args::ExpandController {
+            volume_id: self.csi_id(),
+            capacity: CapacityRange {
+                required_bytes: to.get(),
+                limit_bytes: None,
+            },
+            capability: Some(self.capability()),
+            secrets,
+        };
+        let client = &self.plugin.up.client;
+        let grown = client
+            .controller_expand(&request, CALL_DEADLINE)
+            .await
+            .map_err(self.says())?;
+        Ok(Answer::Expanded(Expanded {
+            capacity: Bytes(grown.capacity_bytes),
+            node_expansion_required: grown.node_expansion_required,
+        }))
+    }
+
+    async fn node_expand(&self, to: Bytes, secrets: Secrets) -> Result<Answer, Failure> {
+        let request = args::ExpandNode {
+            volume_id: self.csi_id(),
+            volume_path: self.paths.target(),
+            staging_path: self.call.abilities.stages.then(|| self.paths.staging()),
+            capacity: Some(CapacityRange {
+                required_bytes: to.get(),
+                limit_bytes: None,
+            }),
+            capability: Some(self.capability()),
+            secrets,
+        };
+        let client = &self.plugin.up.client;
+        client
+            .node_expand(&request, CALL_DEADLINE)
+            .await
+            .map_err(self.says())?;
+        Ok(Answer::Done)
+    }
+
+    async fn verify(&self, secrets: Secrets) -> Result<Answer, Failure> {
+        if self.call.created.is_none() {
+            return self.look_for_unknown().await;
+        }
+        let request = args::Validate {
+            volume_id: self.csi_id(),
+            volume_context: self.volume_context(),
+            capabilities: vec![self.capability()],
+            parameters: self.call.spec.parameters.clone(),
+            secrets,
+        };
+        let client = &self.plugin.up.client;
+        client
+            .validate_volume_capabilities(&request, CALL_DEADLINE)
+            .await
+            .map_err(self.says())?;
+        Ok(Answer::Done)
+    }
+
+    /// Looks whether a creation of unknown outcome left something that no record names.
+    async fn look_for_unknown(&self) -> Result<Answer, Failure> {
+        if !self.plugin.up.facts.lists_volumes() {
+            let what = format!("plugin {} cannot list its volumes", self.plugin.name);
+            let problem = Problem::new(ErrorKind::Unavailable, what);
+            return Err(Failure {
+                verdict: Verdict::Refused,
+                problem,
+            });
+        }
+        let client = &self.plugin.up.client;
+        let listed = client
+            .list_volumes(LIST_PAGE_ENTRIES, CALL_DEADLINE)
+            .await
+            .map_err(|error| Failure {
+                verdict: Verdict::Uncertain,
+                ..self.says()(error)
+            })?;
+        let unknown = listed
+            .into_iter()
+            .map(|entry| entry.volume.volume_id)
+            .find(|id| !self.booked.contains(id));
+        match unknown {
+            None => Ok(Answer::Done),
+            Some(id) => {
+                let what = format!(
+                    "plugin {} lists volume {id}, which our books do not have",
+                    self.plugin.name
+                );
+                let problem = Problem::new(ErrorKind::Conflict, what);
+                Err(Failure {
+                    verdict: Verdict::Uncertain,
+                    problem,
+                })
+            }
+        }
+    }
+
+    fn capability(&self) -> Capability {
+        let spec = &self.call.spec;
+        let access_mode = if self.call.abilities.single_node_modes {
+            AccessMode::SingleNodeSingleWriter
+        } else {
+            AccessMode::SingleNodeWriter
+        };
+        let access_type = match spec.access {
+            AccessType::Block => sutler_csi::AccessType::Block,
+            AccessType::Mount => sutler_csi::AccessType::Mount {
+                fs_type: spec.fs_type.clone().unwrap_or_default(),
+                flags: spec.mount_flags.clone(),
+                group: String::new(),
+            },
+        };
+        Capability {
+            access_type,
+            access_mode,
+        }
+    }
+
+    fn csi_id(&self) -> String {
+        self.call
+            .created
+            .as_ref()
+            .map(|created| created.csi_volume_id.clone())
+            .expect("only Create and the list are asked before the volume exists")
+    }
+
+    fn volume_context(&self) -> sutler_csi::Context {
+        let created = self.call.created.as_ref();
+        created
+            .map(|created| created.volume_context.clone())
+            .unwrap_or_default()
+            .into()
+    }
+
+    fn node_id(&self) -> String {
+        let node = self.plugin.up.facts.node.as_ref();
+        node.map(|node| node.node_id.clone()).unwrap_or_default()
+    }
+
+    fn says(&self) -> impl Fn(CsiError) -> Failure + '_ {
+        move |error| Failure {
+            verdict: verdict(&error),
+            problem: problem(&error, &self.plugin.name, &self.call),
+        }
+    }
+}
+
+fn log_end(job: &Job, result: &Result<Answer, Failure>) {
+    let (volume_id, rpc, plugin) = (
+        job.call.spec.volume_id,
+        job.call.rpc.csi_name(),
+        job.plugin.name.as_str(),
+    );
+    match result {
+        Ok(_) => tracing::info!(%volume_id, rpc, plugin, "call done"),
+        Err(failure) => tracing::warn!(
+            %volume_id, rpc, plugin, verdict = ?failure.verdict, cause = %failure.problem,
+            "call failed"
+        ),
+    }
+}

@@ -1,0 +1,106 @@
+//! What the kernel and the file system say of a volume on this machine.
+//!
+//! Makes and removes only empty folders below the volumes folder: whatever is in one of
+//! them, or mounted on it, belongs to a plugin and is never deleted here.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sutler_api::id::VolumeId;
+
+/// The paths of one volume.
+#[derive(Debug, Clone)]
+pub(crate) struct VolumePaths {
+    dir: PathBuf,
+}
+
+impl VolumePaths {
+    pub(crate) fn new(volumes_dir: &Path, volume_id: VolumeId) -> Self {
+        Self {
+            dir: volumes_dir.join(volume_id.to_string()),
+        }
+    }
+
+    /// Where the plugin stages it.
+    pub(crate) fn staging(&self) -> PathBuf {
+        self.dir.join("staging")
+    }
+
+    /// Where the plugin publishes it. The plugin makes and removes this one itself.
+    pub(crate) fn target(&self) -> PathBuf {
+        self.dir.join("target")
+    }
+
+    pub(crate) fn ensure_staging(&self) -> io::Result<()> {
+        std::fs::create_dir_all(self.staging())
+    }
+
+    pub(crate) fn ensure_target_parent(&self) -> io::Result<()> {
+        std::fs::create_dir_all(&self.dir)
+    }
+
+    pub(crate) fn ensure_target(&self) -> io::Result<()> {
+        std::fs::create_dir_all(self.target())
+    }
+
+    /// Removes what is left empty; what is not empty stays and is seen by `volume why`.
+    pub(crate) fn remove_empty(&self) {
+        for path in [self.target(), self.staging(), self.dir.clone()] {
+            let _ = std::fs::remove_dir(path);
+        }
+    }
+}
+
+/// Tells whether something is mounted at a path, from the kernel's own table.
+pub(crate) fn is_mounted(path: &Path) -> io::Result<bool> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    Ok(mount_points(&table).any(|point| Path::new(&point) == path))
+}
+
+/// Gives the mount points of a mount table, with its octal escapes undone (proc(5)).
+fn mount_points(table: &str) -> impl Iterator<Item = String> + '_ {
+    table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(unescape)
+}
+
+fn unescape(field: &str) -> String {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let octal = (*first == b'\\')
+            .then(|| tail.get(..3))
+            .flatten()
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match octal {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_point_with_a_space_is_read_as_it_is() {
+        let table = "22 27 0:21 / /a\\040b rw - proc proc rw\n23 1 0:2 / /c rw - x y rw\n";
+        assert_eq!(mount_points(table).collect::<Vec<_>>(), ["/a b", "/c"]);
+    }
+
+    #[test]
+    fn the_root_is_mounted_and_an_absent_path_is_not() {
+        assert!(is_mounted(Path::new("/")).unwrap());
+        assert!(!is_mounted(Path::new("/no/such/path")).unwrap());
+    }
+}

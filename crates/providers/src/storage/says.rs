@@ -1,0 +1,66 @@
+//! What a plugin's or the kernel's words mean for a volume, and how they are told on.
+
+use std::path::Path;
+
+use sutler_api::{ErrorKind, Problem, SaidBy};
+use sutler_csi::{Code, CsiError, Refused, Verdict as CsiVerdict, classify};
+use sutler_volume_core::{Call, Failure, Verdict};
+
+/// The machine keeps account of doubt itself, so every attempt is judged by itself.
+pub(crate) fn verdict(error: &CsiError) -> Verdict {
+    match classify(error.rpc, error, true) {
+        CsiVerdict::Uncertain | CsiVerdict::InvertFirst(_) => Verdict::Uncertain,
+        CsiVerdict::NotFound => Verdict::NotFound,
+        CsiVerdict::Definite(refused) => match refused {
+            Refused::Request | Refused::Unimplemented => Verdict::Refused,
+            Refused::Conflict => Verdict::AlreadyExists,
+            Refused::Exhausted => Verdict::Exhausted,
+            Refused::Precondition | Refused::Forbidden => Verdict::NotNow,
+        },
+    }
+}
+
+pub(crate) fn problem(error: &CsiError, plugin: &str, call: &Call) -> Problem {
+    let kind = match verdict(error) {
+        Verdict::Refused => ErrorKind::Invalid,
+        Verdict::Exhausted => ErrorKind::Exhausted,
+        Verdict::AlreadyExists | Verdict::NotNow => ErrorKind::Conflict,
+        Verdict::NotFound => ErrorKind::NotFound,
+        Verdict::Uncertain => ErrorKind::Unavailable,
+    };
+    let rpc = error.rpc.wire_name();
+    let name = &call.spec.name;
+    let what = match error.code {
+        Code::Transport => format!("plugin {plugin} did not answer {rpc} for volume {name}"),
+        _ => format!("plugin {plugin} refused {rpc} for volume {name}"),
+    };
+    let what = match verdict(error) {
+        Verdict::Uncertain if error.code != Code::Transport => {
+            format!("plugin {plugin} failed in {rpc} for volume {name}; its outcome is not known")
+        }
+        _ => what,
+    };
+    Problem::new(kind, what)
+        .said_by(SaidBy::Plugin(plugin.to_owned()))
+        .raw(format!("{}: {}", error.code, error.message))
+        .hint(format!("sutler plugin logs {plugin}"))
+}
+
+pub(crate) fn folder_failure(error: &std::io::Error) -> Failure {
+    let problem = Problem::new(ErrorKind::Unavailable, "cannot make the volume's folder")
+        .said_by(SaidBy::Kernel)
+        .raw(error.to_string());
+    // Nothing was asked of the plugin, but an earlier attempt's outcome stays unknown.
+    Failure {
+        verdict: Verdict::Uncertain,
+        problem,
+    }
+}
+
+pub(crate) fn still_mounted(problem: Problem, path: &Path) -> Problem {
+    let what = format!(
+        "the plugin does not know the volume, yet {} is still mounted",
+        path.display()
+    );
+    Problem { what, ..problem }.hint(format!("umount {}", path.display()))
+}

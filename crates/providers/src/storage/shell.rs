@@ -1,0 +1,479 @@
+//! The loop: events in, one durable commit, effects out. Makes no decision of its own.
+
+use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sutler_api::agent::{OperationReport, Outcome, VolumeAct, VolumeOperation};
+use sutler_api::id::{PluginName, TaskId, VolumeId};
+use sutler_api::{ErrorKind, Problem};
+use sutler_csi::{LaneWidths, Lanes};
+use sutler_store::{Batch, CommitError, Loaded};
+use sutler_telemetry::failpoint;
+use sutler_volume_core::{Abilities, Call, Denied, Effect, Event, Step, Volume, VolumeRecord};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::calls::{Job, Plugin};
+use super::machine_state::VolumePaths;
+use super::outbox::Outbox;
+use super::{Input, PluginUp, Published, StorageConfig, StorageEvent, VOLUMES};
+
+/// Most inputs gathered into one commit: enough for group commit to pay, few enough that
+/// the first of them does not wait long.
+const BATCH_MAX: usize = 256;
+/// How often bytes used are asked for of volumes in use.
+const STATS_EVERY: Duration = Duration::from_secs(60);
+/// How long calls in flight are waited for when the journal has failed.
+const DRAIN_WAIT: Duration = Duration::from_secs(10);
+
+pub(crate) struct Shell {
+    pub(crate) config: StorageConfig,
+    pub(crate) volumes: HashMap<VolumeId, Volume>,
+    pub(crate) plugins: HashMap<PluginName, Arc<Plugin>>,
+    wakes: HashMap<VolumeId, Timestamp>,
+    outbox: Outbox,
+    // Weak, so that the loop ends with its last handle.
+    pub(crate) inputs: mpsc::WeakUnboundedSender<Input>,
+    out: mpsc::UnboundedSender<StorageEvent>,
+    pub(crate) calls: JoinSet<()>,
+    /// Steps of the batch that is being gathered.
+    steps: Vec<(VolumeId, Step)>,
+    forgotten: Vec<VolumeId>,
+}
+
+impl Shell {
+    pub(crate) fn new(
+        config: StorageConfig,
+        loaded: Loaded,
+        inputs: mpsc::WeakUnboundedSender<Input>,
+        out: mpsc::UnboundedSender<StorageEvent>,
+    ) -> Self {
+        let mut shell = Self {
+            config,
+            volumes: HashMap::new(),
+            plugins: HashMap::new(),
+            wakes: HashMap::new(),
+            outbox: Outbox::default(),
+            inputs,
+            out,
+            calls: JoinSet::new(),
+            steps: Vec::new(),
+            forgotten: Vec::new(),
+        };
+        for damaged in &loaded.damaged {
+            tracing::error!(record = %damaged.key, cause = %damaged.what,
+                "a volume record is damaged and left out");
+        }
+        for (key, bytes) in &loaded.records {
+            shell.recover_one(key, bytes);
+        }
+        shell
+    }
+
+    fn recover_one(&mut self, key: &str, bytes: &[u8]) {
+        match serde_json::from_slice::<VolumeRecord>(bytes) {
+            Ok(record) if record.spec.volume_id.to_string() == key => {
+                let volume_id = record.spec.volume_id;
+                let (volume, step) =
+                    Volume::recover(record, &self.config.boot_id, Timestamp::now());
+                self.volumes.insert(volume_id, volume);
+                self.steps.push((volume_id, step));
+            }
+            Ok(_) => tracing::error!(record = key, "a volume record is filed under another id"),
+            Err(error) => tracing::error!(
+                record = key, cause = %error, "a volume record cannot be read and is left out"
+            ),
+        }
+    }
+
+    /// Runs until every handle is gone or the journal fails.
+    pub(crate) async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<Input>) {
+        let mut stats = tokio::time::interval(STATS_EVERY);
+        stats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            // An effect may lead to a step at once; none is left behind when we wait.
+            while !(self.steps.is_empty() && self.forgotten.is_empty()) {
+                if let Err(error) = self.commit_and_act().await {
+                    return self.fail(error).await;
+                }
+            }
+            // Cancel-safe: `recv` loses nothing, the timers are re-made each round, and a
+            // finished call has already sent its end as an input.
+            tokio::select! {
+                input = inputs.recv() => match input {
+                    Some(input) => self.take_batch(input, &mut inputs),
+                    None => return,
+                },
+                () = sleep_until(self.wakes.values().min().copied()) => self.wake(),
+                _ = stats.tick() => self.ask_stats(),
+                Some(_) = self.calls.join_next() => {}
+            }
+        }
+    }
+
+    fn take_batch(&mut self, first: Input, inputs: &mut mpsc::UnboundedReceiver<Input>) {
+        self.take(first);
+        for _ in 1..BATCH_MAX {
+            match inputs.try_recv() {
+                Ok(input) => self.take(input),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Submit(operation) => self.submit(operation),
+            Input::Acquire {
+                volume_id,
+                task_id,
+                read_only,
+            } => {
+                self.acquire(volume_id, task_id, read_only);
+            }
+            Input::Release { volume_id, task_id } => self.release(volume_id, task_id),
+            Input::RetainUsers(users) => self.retain_users(&users),
+            Input::Forget(volume_id) => self.forget(volume_id),
+            Input::PluginUp(name, up) => self.plugin_up(name, *up),
+            Input::PluginDown(name) => {
+                self.plugins.remove(&name);
+                self.send_to_volumes_of(&name, &Event::PluginDown);
+            }
+            Input::TellAll => self.tell_all(),
+            Input::Why(volume_id, answer) => {
+                let why = self
+                    .volumes
+                    .get(&volume_id)
+                    .map(|v| v.why(Timestamp::now()));
+                let _ = answer.send(why);
+            }
+            Input::VolumesOf(name, answer) => {
+                let of_plugin = |volume: &&Volume| {
+                    volume.record().spec.plugin == name && volume.record().maybe_on_machine()
+                };
+                let _ = answer.send(self.volumes.values().filter(of_plugin).count());
+            }
+            Input::Ended(ended) => {
+                let (call_id, result) = (ended.call_id, ended.result);
+                self.send(ended.volume_id, Event::Ended { call_id, result });
+            }
+            Input::Used(volume_id, used) => {
+                self.outbox.set_used(volume_id, used);
+                self.tell(volume_id);
+            }
+        }
+    }
+
+    fn send(&mut self, volume_id: VolumeId, event: Event) -> Option<Denied> {
+        let volume = self.volumes.get_mut(&volume_id)?;
+        match volume.on_event(event, Timestamp::now()) {
+            Ok(step) => {
+                self.steps.push((volume_id, step));
+                None
+            }
+            Err(denied) => Some(denied),
+        }
+    }
+
+    fn submit(&mut self, operation: VolumeOperation) {
+        let (volume_id, operation_uuid) = (operation.volume_id, operation.operation_uuid);
+        let denied = if self.volumes.contains_key(&volume_id) {
+            self.send(volume_id, Event::Operation(operation))
+        } else if matches!(operation.act, VolumeAct::Create(_)) {
+            self.create(&operation)
+        } else {
+            Some(Denied::Absent)
+        };
+        let Some(denied) = denied else { return };
+        let (kind, what) = match &denied {
+            Denied::Absent => (
+                ErrorKind::NotFound,
+                "the machine has no record of the volume".into(),
+            ),
+            Denied::Busy(_) | Denied::Exists | Denied::InUse(_) | Denied::Unable(_) => {
+                (ErrorKind::Conflict, denied.to_string())
+            }
+        };
+        let outcome = Outcome::Failed(Problem::new(kind, what));
+        let at = Timestamp::now();
+        let report = OperationReport {
+            operation_uuid,
+            volume_id,
+            outcome,
+            at,
+        };
+        let _ = self.out.send(StorageEvent::Operation(report));
+    }
+
+    fn create(&mut self, operation: &VolumeOperation) -> Option<Denied> {
+        let now = Timestamp::now();
+        match Volume::create(operation, &self.config.boot_id, now) {
+            Ok((volume, step)) => {
+                let volume_id = operation.volume_id;
+                let plugin = volume.record().spec.plugin.clone();
+                self.volumes.insert(volume_id, volume);
+                self.steps.push((volume_id, step));
+                if let Some(up) = self.plugins.get(&plugin) {
+                    let abilities = abilities(&up.up);
+                    self.send(volume_id, Event::PluginUp(abilities));
+                }
+                None
+            }
+            Err(denied) => Some(denied),
+        }
+    }
+
+    fn acquire(&mut self, volume_id: VolumeId, task_id: TaskId, read_only: bool) {
+        if self.volumes.contains_key(&volume_id) {
+            self.send(volume_id, Event::Acquire { task_id, read_only });
+            return;
+        }
+        let what = format!("this machine has no record of volume {volume_id}");
+        let result = Err(Problem::new(ErrorKind::NotFound, what));
+        let _ = self.out.send(StorageEvent::Acquired {
+            volume_id,
+            task_id,
+            result,
+        });
+    }
+
+    fn release(&mut self, volume_id: VolumeId, task_id: TaskId) {
+        if self.volumes.contains_key(&volume_id) {
+            self.send(volume_id, Event::Release { task_id });
+        } else {
+            let _ = self.out.send(StorageEvent::Released { volume_id, task_id });
+        }
+    }
+
+    fn retain_users(&mut self, users: &[(VolumeId, TaskId)]) {
+        let volume_ids: Vec<VolumeId> = self.volumes.keys().copied().collect();
+        for volume_id in volume_ids {
+            let of_volume = users.iter().filter(|(id, _)| *id == volume_id);
+            let tasks: BTreeSet<TaskId> = of_volume.map(|(_, task)| task.clone()).collect();
+            self.send(volume_id, Event::RetainUsers(tasks));
+        }
+    }
+
+    fn forget(&mut self, volume_id: VolumeId) {
+        let over = |volume: &Volume| {
+            matches!(
+                volume.record().phase,
+                sutler_volume_core::Phase::Gone | sutler_volume_core::Phase::Failed(_)
+            )
+        };
+        if self.volumes.get(&volume_id).is_some_and(over) {
+            self.volumes.remove(&volume_id);
+            self.wakes.remove(&volume_id);
+            self.outbox.forget(volume_id);
+            self.forgotten.push(volume_id);
+        }
+    }
+
+    fn plugin_up(&mut self, name: PluginName, up: PluginUp) {
+        let abilities = abilities(&up);
+        let width = usize::try_from(up.lanes).ok().and_then(NonZeroUsize::new);
+        let lanes = Lanes::new(width.map(LaneWidths::all).unwrap_or_default());
+        let plugin = Plugin {
+            up,
+            lanes,
+            name: name.to_string(),
+        };
+        self.plugins.insert(name.clone(), Arc::new(plugin));
+        self.send_to_volumes_of(&name, &Event::PluginUp(abilities));
+    }
+
+    fn send_to_volumes_of(&mut self, plugin: &PluginName, event: &Event) {
+        let of_plugin = self
+            .volumes
+            .iter()
+            .filter(|(_, v)| v.record().spec.plugin == *plugin);
+        let volume_ids: Vec<VolumeId> = of_plugin.map(|(id, _)| *id).collect();
+        for volume_id in volume_ids {
+            self.send(volume_id, event.clone());
+        }
+    }
+
+    fn wake(&mut self) {
+        let now = Timestamp::now();
+        let due: Vec<VolumeId> = self
+            .wakes
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        for volume_id in due {
+            self.wakes.remove(&volume_id);
+            self.send(volume_id, Event::Due);
+        }
+    }
+
+    fn tell_all(&mut self) {
+        self.outbox.forget_told();
+        let volume_ids: Vec<VolumeId> = self.volumes.keys().copied().collect();
+        for volume_id in volume_ids {
+            self.tell(volume_id);
+            if let Some(volume) = self.volumes.get(&volume_id) {
+                for report in volume.operation_reports() {
+                    let _ = self.out.send(StorageEvent::Operation(report));
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, volume_id: VolumeId) {
+        let Some(volume) = self.volumes.get(&volume_id) else {
+            return;
+        };
+        if let Some(report) = self.outbox.changed(volume_id, volume) {
+            let _ = self.out.send(StorageEvent::Volume(report));
+        }
+    }
+
+    /// Makes the gathered steps durable, then acts on them. Nothing is told or called
+    /// before.
+    async fn commit_and_act(&mut self) -> Result<(), CommitError> {
+        let steps = std::mem::take(&mut self.steps);
+        let forgotten = std::mem::take(&mut self.forgotten);
+        let mut batch = Batch::new();
+        let mut causes = Vec::new();
+        for (volume_id, step) in &steps {
+            // A volume forgotten within this batch must not come back.
+            if let Some(record) = &step.persist
+                && !forgotten.contains(volume_id)
+            {
+                batch.put(VOLUMES, &volume_id.to_string(), record);
+                causes.push(step.cause);
+            }
+        }
+        for volume_id in &forgotten {
+            batch.delete(VOLUMES, &volume_id.to_string());
+            causes.push("forget");
+        }
+        if !batch.is_empty() {
+            hit_all(&causes, "before");
+            self.config.store.commit(batch).await?;
+            hit_all(&causes, "after");
+        }
+        for (volume_id, step) in steps {
+            for effect in step.effects {
+                self.act(volume_id, effect);
+            }
+            self.tell(volume_id);
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, volume_id: VolumeId, effect: Effect) {
+        match effect {
+            Effect::Call(call) => self.call(*call),
+            Effect::WakeAt(at) => {
+                self.wakes.insert(volume_id, at);
+            }
+            Effect::TellOperation(report) => {
+                let _ = self.out.send(StorageEvent::Operation(report));
+            }
+            Effect::TellAcquired { task_id, result } => {
+                let result = result.map(|()| self.published(volume_id));
+                let _ = self.out.send(StorageEvent::Acquired {
+                    volume_id,
+                    task_id,
+                    result,
+                });
+            }
+            Effect::TellReleased { task_id } => {
+                let _ = self.out.send(StorageEvent::Released { volume_id, task_id });
+            }
+        }
+    }
+
+    fn published(&self, volume_id: VolumeId) -> Published {
+        let access = self
+            .volumes
+            .get(&volume_id)
+            .map(|volume| volume.record().spec.access)
+            .unwrap_or_default();
+        let path = VolumePaths::new(&self.config.volumes_dir, volume_id).target();
+        Published { path, access }
+    }
+
+    fn call(&mut self, call: Call) {
+        let spec = &call.spec;
+        let Some(plugin) = self.plugins.get(&spec.plugin) else {
+            // The plugin went down in this very batch; its return begins the call anew.
+            let volume_id = spec.volume_id;
+            self.send(volume_id, plugin_gone(&call));
+            return;
+        };
+        let volumes = self
+            .volumes
+            .values()
+            .filter(|v| v.record().spec.plugin == spec.plugin);
+        let booked = volumes.filter_map(|v| v.record().created());
+        let job = Job {
+            plugin: Arc::clone(plugin),
+            paths: VolumePaths::new(&self.config.volumes_dir, spec.volume_id),
+            booked: booked
+                .map(|created| created.csi_volume_id.clone())
+                .collect(),
+            call,
+        };
+        let Some(inputs) = self.inputs.upgrade() else {
+            return;
+        };
+        self.calls.spawn(async move {
+            let _ = inputs.send(Input::Ended(job.run().await));
+        });
+    }
+
+    async fn fail(mut self, error: CommitError) {
+        tracing::error!(cause = %sutler_telemetry::chain(&error), "the agent's journal failed");
+        // Calls in flight are waited for, so that a recovered provider does not repeat one
+        // while the first still runs.
+        let drain = async { while self.calls.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(DRAIN_WAIT, drain).await;
+        let _ = self.out.send(StorageEvent::Failed(error));
+    }
+}
+
+fn plugin_gone(call: &Call) -> Event {
+    let what = format!("plugin {} does not answer", call.spec.plugin);
+    let problem = Problem::new(ErrorKind::Unavailable, what)
+        .hint(format!("sutler plugin show {}", call.spec.plugin));
+    let verdict = sutler_volume_core::Verdict::Uncertain;
+    let failure = sutler_volume_core::Failure { verdict, problem };
+    Event::Ended {
+        call_id: call.call_id,
+        result: Err(failure),
+    }
+}
+
+fn abilities(up: &PluginUp) -> Abilities {
+    let facts = &up.facts;
+    Abilities {
+        attaches: facts.attaches(),
+        stages: facts.stages(),
+        expands_controller: facts.expands_controller(),
+        expands_node: facts.expands_node(),
+        expands_online: facts.expansion() == Some(sutler_csi::Expansion::Online),
+        single_node_modes: facts.knows_single_node_modes(),
+    }
+}
+
+fn hit_all(causes: &[&str], side: &str) {
+    for cause in causes {
+        failpoint::hit(&format!("agent.volume.record.{cause}.{side}"));
+    }
+}
+
+async fn sleep_until(at: Option<Timestamp>) {
+    match at {
+        None => std::future::pending().await,
+        Some(at) => {
+            let wait = at.duration_since(Timestamp::now());
+            tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! How much of each volume in use is used.
+
+use std::sync::Arc;
+
+use sutler_csi::{LaneKind, call as args};
+use sutler_volume_core::{Phase, Settled};
+
+use super::Input;
+use super::calls::CALL_DEADLINE;
+use super::machine_state::VolumePaths;
+use super::shell::Shell;
+
+impl Shell {
+    /// Asks how much of each volume in use is used. Reads only, in the volume's lane.
+    pub(crate) fn ask_stats(&mut self) {
+        let Some(inputs) = self.inputs.upgrade() else {
+            return;
+        };
+        for (volume_id, volume) in &self.volumes {
+            let record = volume.record();
+            let in_use = matches!(&record.phase, Phase::Settled(Settled::Published(..)));
+            let Some(plugin) = self.plugins.get(&record.spec.plugin) else {
+                continue;
+            };
+            let Some(created) = record.created() else {
+                continue;
+            };
+            if !in_use || !plugin.up.facts.stats() {
+                continue;
+            }
+            let paths = VolumePaths::new(&self.config.volumes_dir, *volume_id);
+            let request = args::GetVolumeStats {
+                volume_id: created.csi_volume_id.clone(),
+                volume_path: paths.target(),
+                staging_path: plugin.up.facts.stages().then(|| paths.staging()),
+            };
+            let (plugin, inputs, volume_id) = (Arc::clone(plugin), inputs.clone(), *volume_id);
+            self.calls.spawn(async move {
+                let lane = plugin
+                    .lanes
+                    .enter(LaneKind::NodeUp, &volume_id.to_string())
+                    .await;
+                let Ok(_permit) = lane else { return };
+                let client = &plugin.up.client;
+                let stats = client.node_get_volume_stats(&request, CALL_DEADLINE).await;
+                let used = stats
+                    .ok()
+                    .and_then(|stats| stats.bytes)
+                    .map(|usage| usage.used);
+                if let Some(used) = used {
+                    let _ = inputs.send(Input::Used(volume_id, used));
+                }
+            });
+        }
+    }
+}
