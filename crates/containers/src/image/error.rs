@@ -1,0 +1,277 @@
+//! Why an image could not be provided, and of which kind that is.
+//! The kinds are what callers map to exit codes and HTTP statuses.
+
+use std::path::PathBuf;
+
+use super::auth::AuthError;
+use super::digest::Digest;
+use super::layer::LayerError;
+use super::local::LocalError;
+use super::manifest::ManifestError;
+use super::reference::ImageReference;
+use super::registry::RegistryError;
+use super::store::StoreError;
+
+/// Why an image is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The registry did not give it.
+    #[error("get the image {reference}")]
+    Registry {
+        /// The image.
+        reference: ImageReference,
+        /// Why.
+        source: RegistryError,
+    },
+    /// The credentials for its registry could not be looked up.
+    #[error("find credentials for the image {reference}")]
+    Auth {
+        /// The image.
+        reference: ImageReference,
+        /// Why.
+        source: AuthError,
+    },
+    /// The folder or archive does not hold it.
+    #[error("read the image {reference}")]
+    Local {
+        /// The image.
+        reference: ImageReference,
+        /// Why.
+        source: LocalError,
+    },
+    /// Its manifest, index or config cannot be used.
+    #[error("use the image {reference}")]
+    Manifest {
+        /// The image.
+        reference: ImageReference,
+        /// Why.
+        source: ManifestError,
+    },
+    /// Something of it is not what its digest says.
+    #[error(
+        "the image {reference} is damaged or forged: {expected} was asked for and {found} came"
+    )]
+    WrongDigest {
+        /// The image.
+        reference: ImageReference,
+        /// What was asked for.
+        expected: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// Something of it does not have the size that its manifest says.
+    #[error(
+        "the image {reference} is damaged or forged: {digest} has {found} bytes and not \
+         {expected}"
+    )]
+    WrongSize {
+        /// The image.
+        reference: ImageReference,
+        /// Which part.
+        digest: Digest,
+        /// As the manifest says.
+        expected: u64,
+        /// As it is, as far as was read.
+        found: u64,
+    },
+    /// The connection broke again and again.
+    #[error("download {digest} of the image {reference}, given up after {tries} tries")]
+    Download {
+        /// The image.
+        reference: ImageReference,
+        /// Which part.
+        digest: Digest,
+        /// How often it was tried.
+        tries: u32,
+        /// What broke last.
+        source: RegistryError,
+    },
+    /// A layer was refused or could not be unpacked.
+    #[error("unpack the layer {layer} of the image {reference}")]
+    Layer {
+        /// The image.
+        reference: ImageReference,
+        /// The packed layer.
+        layer: Digest,
+        /// Why.
+        source: LayerError,
+    },
+    /// The store on disk failed.
+    #[error("store the image {reference}")]
+    Store {
+        /// The image.
+        reference: ImageReference,
+        /// Why.
+        source: StoreError,
+    },
+    /// The process is ending.
+    #[error("get the image {reference}: the program is stopping")]
+    Stopping {
+        /// The image.
+        reference: ImageReference,
+    },
+}
+
+/// What sort of failure it is, for exit codes and hints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageErrorKind {
+    /// The repository, tag, file or blob does not exist.
+    Absent,
+    /// The registry does not let us.
+    Unauthorised,
+    /// The registry cannot be reached or fails; trying later may help.
+    Unreachable,
+    /// It exists, but not for this machine.
+    WrongPlatform,
+    /// It was refused because it is damaged, forged or hostile.
+    Refused,
+    /// This machine's disk or configuration is at fault.
+    Local,
+}
+
+impl ImageError {
+    /// The sort of failure.
+    #[must_use]
+    pub fn kind(&self) -> ImageErrorKind {
+        match self {
+            ImageError::Registry { source, .. } | ImageError::Download { source, .. } => {
+                registry_kind(source)
+            }
+            ImageError::Local { source, .. } => source.kind(),
+            ImageError::Manifest {
+                source: ManifestError::WrongPlatform { .. },
+                ..
+            } => ImageErrorKind::WrongPlatform,
+            ImageError::Manifest { .. }
+            | ImageError::WrongDigest { .. }
+            | ImageError::WrongSize { .. } => ImageErrorKind::Refused,
+            ImageError::Layer { source, .. } if source.is_local() => ImageErrorKind::Local,
+            ImageError::Layer { .. } => ImageErrorKind::Refused,
+            ImageError::Auth { .. } | ImageError::Store { .. } | ImageError::Stopping { .. } => {
+                ImageErrorKind::Local
+            }
+        }
+    }
+
+    /// The registry's own words, if it said anything.
+    #[must_use]
+    pub fn raw(&self) -> Option<&str> {
+        match self {
+            ImageError::Registry { source, .. } | ImageError::Download { source, .. } => {
+                source.raw()
+            }
+            ImageError::Auth { .. }
+            | ImageError::Local { .. }
+            | ImageError::Manifest { .. }
+            | ImageError::WrongDigest { .. }
+            | ImageError::WrongSize { .. }
+            | ImageError::Layer { .. }
+            | ImageError::Store { .. }
+            | ImageError::Stopping { .. } => None,
+        }
+    }
+}
+
+fn registry_kind(error: &RegistryError) -> ImageErrorKind {
+    match error {
+        RegistryError::RepositoryAbsent { .. }
+        | RegistryError::ImageAbsent { .. }
+        | RegistryError::BlobAbsent { .. } => ImageErrorKind::Absent,
+        RegistryError::Unauthorised { .. } | RegistryError::Token { .. } => {
+            ImageErrorKind::Unauthorised
+        }
+        RegistryError::Unreachable { .. }
+        | RegistryError::RateLimited { .. }
+        | RegistryError::Failing { .. } => ImageErrorKind::Unreachable,
+        RegistryError::Address { .. } | RegistryError::Client { .. } => ImageErrorKind::Local,
+        RegistryError::TokenService { .. }
+        | RegistryError::Refused { .. }
+        | RegistryError::TooLong { .. }
+        | RegistryError::Redirects { .. }
+        | RegistryError::RedirectTarget { .. } => ImageErrorKind::Refused,
+    }
+}
+
+/// Adds the reference to errors of the parts below, which do not know it.
+#[derive(Clone)]
+pub(crate) struct Blame(pub(crate) ImageReference);
+
+impl Blame {
+    pub(crate) fn registry(&self, source: RegistryError) -> ImageError {
+        ImageError::Registry {
+            reference: self.0.clone(),
+            source,
+        }
+    }
+
+    pub(crate) fn local(&self, source: LocalError) -> ImageError {
+        ImageError::Local {
+            reference: self.0.clone(),
+            source,
+        }
+    }
+
+    pub(crate) fn manifest(&self, source: ManifestError) -> ImageError {
+        ImageError::Manifest {
+            reference: self.0.clone(),
+            source,
+        }
+    }
+
+    pub(crate) fn store(&self, source: StoreError) -> ImageError {
+        ImageError::Store {
+            reference: self.0.clone(),
+            source,
+        }
+    }
+
+    pub(crate) fn layer(&self, layer: Digest, source: LayerError) -> ImageError {
+        ImageError::Layer {
+            reference: self.0.clone(),
+            layer,
+            source,
+        }
+    }
+
+    pub(crate) fn wrong_size(&self, digest: Digest, expected: u64, found: u64) -> ImageError {
+        ImageError::WrongSize {
+            reference: self.0.clone(),
+            digest,
+            expected,
+            found,
+        }
+    }
+
+    /// Checks bytes against the digest they were asked for by.
+    pub(crate) fn verify(&self, expected: Digest, found: Digest) -> Result<(), ImageError> {
+        if expected == found {
+            return Ok(());
+        }
+        Err(ImageError::WrongDigest {
+            reference: self.0.clone(),
+            expected,
+            found,
+        })
+    }
+
+    /// Makes an error of writing a file of the store.
+    pub(crate) fn write(&self, path: PathBuf, source: std::io::Error) -> ImageError {
+        self.store(StoreError::Write { path, source })
+    }
+
+    /// Runs something that blocks, and survives that the runtime is shutting down.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ImageError> {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(value) => Ok(value),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_cancelled) => Err(ImageError::Stopping {
+                    reference: self.0.clone(),
+                }),
+            },
+        }
+    }
+}
