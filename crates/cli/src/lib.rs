@@ -1,1 +1,85 @@
-//! The command line.
+//! The command line: nouns and verbs, tables, progress, hints.
+//!
+//! Owns the grammar of every `sutler` command and what each client verb prints and exits with.
+//! It speaks to a master through the public HTTP API and nothing else. It never starts a
+//! master, an agent or a container: those verbs are only parsed here, and the program wires
+//! them ([`Invocation`]).
+
+pub mod args;
+pub mod client;
+mod context;
+mod failure;
+mod interrupts;
+mod io;
+mod progress;
+mod show;
+mod values;
+pub mod verbs;
+mod wait;
+
+use std::ffi::OsString;
+
+use clap::Parser;
+
+pub use crate::failure::{ExitStatus, Failure, Report};
+pub use crate::interrupts::Interrupts;
+pub use crate::io::Io;
+pub use crate::show::human;
+
+use crate::args::{Cli, Connection, Verb};
+use crate::verbs::agent::AgentArgs;
+use crate::verbs::master::MasterArgs;
+use crate::verbs::shim::ShimArgs;
+use crate::verbs::up::UpArgs;
+
+/// What the program is asked to be.
+#[derive(Debug)]
+pub enum Invocation {
+    /// Master and agent in one process.
+    Up(Box<UpArgs>, Connection, Json),
+    /// A master.
+    Master(Box<MasterArgs>, Connection, Json),
+    /// An agent.
+    Agent(Box<AgentArgs>, Connection, Json),
+    /// The process behind one container.
+    Shim(ShimArgs),
+    /// A call to a master; [`run`] carries it out.
+    Client(Box<Cli>),
+    /// Nothing is left to do: help was printed, or the command line is wrong.
+    Exit(ExitStatus),
+}
+
+/// Whether `--json` was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Json(pub bool);
+
+/// Reads the command line. Prints help to stdout and usage errors to stderr itself.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Invocation {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe leaves nobody to tell.
+            let _ = error.print();
+            return Invocation::Exit(match error.use_stderr() {
+                true => ExitStatus::USAGE,
+                false => ExitStatus::OK,
+            });
+        }
+    };
+    let json = Json(cli.json);
+    match cli.verb {
+        Verb::Up(args) => Invocation::Up(args, cli.connection, json),
+        Verb::Master(args) => Invocation::Master(args, cli.connection, json),
+        Verb::Agent(args) => Invocation::Agent(args, cli.connection, json),
+        Verb::Shim(args) => Invocation::Shim(args),
+        verb => Invocation::Client(Box::new(Cli { verb, ..cli })),
+    }
+}
+
+/// Carries out a client verb and prints what came of it.
+pub async fn run(cli: Cli, io: Io, interrupts: Interrupts) -> ExitStatus {
+    verbs::run(cli, io, interrupts).await
+}
+
+#[cfg(test)]
+mod tests;

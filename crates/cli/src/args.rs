@@ -1,0 +1,128 @@
+//! The grammar of the command line: every noun and verb, and the options common to all.
+//!
+//! Each verb's own options stand in its file under `verbs/`. Nothing is read or called here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::verbs;
+
+/// Where the state of a machine lives unless told otherwise.
+pub const STATE_DIR: &str = "/var/lib/sutler";
+
+const EXAMPLES: &str = "\
+Examples:
+  sutler up                                      a cluster of this one machine
+  sutler run -v hello:1G:/data busybox -- sh -c 'date >> /data/log; cat /data/log'
+  sutler volume ls
+  sutler plugin add nfs.toml --set server=10.0.0.5
+
+Exit status:
+  0  done
+  1  failed
+  2  the command or the request itself is wrong
+  3  still going: the wait timed out or was left with Ctrl-C
+  4  refused for safety: somebody uses the object
+  `sutler run` exits as its container does; see `sutler run --help`";
+
+/// Volumes from any CSI storage plugin on plain Linux machines.
+#[derive(Debug, Parser)]
+#[command(name = "sutler", version, about, after_help = EXAMPLES, max_term_width = 100)]
+#[command(disable_help_subcommand = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// Where the master is.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// Print one JSON document, as the API gives it, instead of text
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// How to find the master and its key.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Connection {
+    /// Folder of this machine's state; its `client.json` says where the master is
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "SUTLER_STATE_DIR",
+        hide_env_values = true,
+        default_value = STATE_DIR
+    )]
+    pub state_dir: PathBuf,
+    /// Address of the master, like https://10.0.0.1:5050, instead of `client.json`
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "SUTLER_MASTER",
+        hide_env_values = true
+    )]
+    pub master: Option<String>,
+    /// File that holds the token for --master
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "SUTLER_TOKEN_FILE",
+        hide_env_values = true
+    )]
+    pub token_file: Option<PathBuf>,
+    /// File that holds the authority's certificate (PEM) for --master
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "SUTLER_CA_FILE",
+        hide_env_values = true
+    )]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Every verb.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Start a cluster of this one machine: master and agent in one process
+    Up(Box<verbs::up::UpArgs>),
+    /// Start a master alone
+    Master(Box<verbs::master::MasterArgs>),
+    /// Start an agent alone and join a master
+    Agent(Box<verbs::agent::AgentArgs>),
+    /// Look after one container (started by the agent, not by people)
+    #[command(hide = true)]
+    Shim(verbs::shim::ShimArgs),
+    /// Run a container, with volumes, and show its output
+    Run(Box<verbs::run::RunArgs>),
+    /// Tasks: containers that were run
+    #[command(subcommand)]
+    Task(verbs::task::TaskVerb),
+    /// Volumes
+    #[command(subcommand, visible_alias = "vol")]
+    Volume(verbs::volume::VolumeVerb),
+    /// Classes: what volumes are made from
+    #[command(subcommand)]
+    Class(verbs::class::ClassVerb),
+    /// Storage plugins
+    #[command(subcommand)]
+    Plugin(verbs::plugin::PluginVerb),
+    /// Machines
+    #[command(subcommand)]
+    Node(verbs::node::NodeVerb),
+    /// Operations: accepted requests for change
+    #[command(subcommand)]
+    Operation(verbs::operation::OperationVerb),
+    /// Follow what changes in the cluster
+    Events(verbs::events::EventsArgs),
+    /// Call the HTTP API and print its answer
+    Api(verbs::api::ApiArgs),
+    /// Print a completion script for a shell
+    Completion(verbs::completion::CompletionArgs),
+    /// Print the versions of this program and of the master
+    Version,
+}

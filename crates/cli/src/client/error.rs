@@ -1,0 +1,157 @@
+//! What goes wrong between us and a master, and what an operator can do about it.
+
+use sutler_api::{ErrorKind, Problem};
+
+use super::locate::LocateError;
+use crate::failure::{ExitStatus, Failure, Report};
+
+/// Says why no connection can be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The address is not one.
+    #[error("master address {address:?} {fault}")]
+    Address {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        fault: &'static str,
+    },
+    /// The authority's certificate is not one.
+    #[error("cannot read the authority's certificate")]
+    Certificate {
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// The HTTP client could not be made.
+    #[error("cannot prepare the connection to the master")]
+    Prepare {
+        /// Why.
+        source: reqwest::Error,
+    },
+}
+
+/// Says why a call has no answer of use.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// No connection.
+    #[error("cannot reach the master at {address}")]
+    Unreachable {
+        /// The master's address.
+        address: String,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// The connection ended, or the time, before the answer did.
+    #[error("lost the connection to the master at {address} during the call")]
+    Broken {
+        /// The master's address.
+        address: String,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// The master says no.
+    #[error("{problem}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// What it says.
+        problem: Problem,
+    },
+    /// The answer is an error in a form that is not ours.
+    #[error("{address} answers with HTTP status {status} and no problem that we can read")]
+    NotOurs {
+        /// The master's address.
+        address: String,
+        /// HTTP status.
+        status: u16,
+        /// Its first bytes.
+        body: String,
+    },
+    /// The answer is of another shape.
+    #[error("cannot read the master's answer to {path}")]
+    Shape {
+        /// What was asked for.
+        path: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+impl CallError {
+    /// Tells whether a repeat of a harmless call may help: the master is away for now.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Broken { .. } => true,
+            Self::Refused { problem, .. } => problem.kind == ErrorKind::Unavailable,
+            Self::NotOurs { status, .. } => matches!(status, 502..=504),
+            Self::Shape { .. } => false,
+        }
+    }
+
+    /// Tells whether the master says that there is no such object.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { problem, .. } if problem.kind == ErrorKind::NotFound)
+    }
+
+    fn report(&self) -> Report {
+        match self {
+            Self::Unreachable { .. } => Report::of_error_and_root(self)
+                .hint("is `sutler up` running? Start it, or name another master with --master URL"),
+            Self::Broken { .. } => Report::of_error_and_root(self)
+                .hint("it may have been accepted: look with the matching `ls` before repeating it"),
+            Self::Refused { problem, .. } => {
+                let report =
+                    Report::of_problem(problem).status(ExitStatus::of_refusal(problem.kind));
+                match (problem.kind, &problem.hint) {
+                    (ErrorKind::Unauthorized, None) => report.hint(
+                        "give the cluster's token with --token-file FILE, or use its --state-dir",
+                    ),
+                    _ => report,
+                }
+            }
+            Self::NotOurs { address, body, .. } => {
+                let mut report = Report::of_error(self).hint(format!(
+                    "is {address} a sutler master? Try: curl {address}/health"
+                ));
+                report.causes.push(format!("{address} says:\n{body}"));
+                report
+            }
+            Self::Shape { .. } => Report::of_error(self)
+                .hint("are this program and the master of the same version? Try: sutler version"),
+        }
+    }
+}
+
+impl From<CallError> for Report {
+    fn from(error: CallError) -> Self {
+        error.report()
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        error.report().into()
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        let report = Report::of_error(&error);
+        match error {
+            ConnectError::Address { .. } => report
+                .status(ExitStatus::USAGE)
+                .hint("write it like http://127.0.0.1:5050 or https://10.0.0.1:5050"),
+            ConnectError::Certificate { .. } => {
+                report.hint("give the file that the master made, with --ca-file FILE")
+            }
+            ConnectError::Prepare { .. } => report,
+        }
+        .into()
+    }
+}
+
+impl From<LocateError> for Failure {
+    fn from(error: LocateError) -> Self {
+        Report::of_error(&error).hint(error.hint()).into()
+    }
+}

@@ -1,0 +1,476 @@
+//! Verbs that wait, against a fake master: what they ask, print and exit with.
+
+use axum::response::IntoResponse;
+use sutler_api::operation::{OperationKind, OperationState};
+use sutler_api::plugin::PluginState;
+use sutler_api::volume::VolumeState;
+use sutler_api::{ErrorKind, Problem, SaidBy};
+use tokio::sync::mpsc;
+
+use super::fake::{Captured, Fake, json, not_found, refuse, sutler};
+use super::sample::{
+    UUID, accepted, broken_instance, instance, operation, plugin, problem, volume,
+};
+
+const CREATE: [&str; 5] = ["volume", "create", "data", "--size", "10G"];
+
+/// A master where creating `data` ends in `state` at the third question.
+async fn creating(state: OperationState) -> Fake {
+    let operation_line = format!("GET /v1/operations/{UUID}");
+    Fake::start(move |call| match call.line.as_str() {
+        "POST /v1/volumes" => json(&accepted(VolumeState::Creating)),
+        "GET /v1/volumes/data" => json(&volume("data", VolumeState::Ready)),
+        line if line == operation_line && call.before < 2 => json(&operation(
+            OperationKind::CreateVolume,
+            OperationState::Pending,
+        )),
+        line if line == operation_line => json(&operation(OperationKind::CreateVolume, state)),
+        _ => not_found(call),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn create_waits_for_the_operation_and_prints_the_name() {
+    let fake = creating(OperationState::Finished).await;
+    let done = fake.sutler(&CREATE).await;
+    assert_eq!(
+        (done.status, done.stdout.as_str()),
+        (0, "data\n"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(
+        done.stderr,
+        "volume data: create volume\nvolume data is ready: 10G of class local on node web-1\n"
+    );
+    let calls = fake.calls();
+    let body: serde_json::Value = serde_json::from_str(&calls[0].body).unwrap();
+    assert_eq!(
+        (&body["name"], &body["size"]),
+        (&"data".into(), &(10_u64 << 30).into())
+    );
+    assert!(
+        calls
+            .iter()
+            .all(|call| call.headers["authorization"] == "Bearer s3cret")
+    );
+}
+
+#[tokio::test]
+async fn a_failed_operation_is_told_with_cause_and_hint() {
+    let fake = creating(OperationState::Failed).await;
+    let done = fake.sutler(&CREATE).await;
+    assert_eq!((done.status, done.stdout.as_str()), (1, ""));
+    insta::assert_snapshot!("failed_operation", done.stderr);
+}
+
+#[tokio::test]
+async fn a_failed_operation_is_one_json_document_all_the_same() {
+    let fake = creating(OperationState::Failed).await;
+    let done = fake.sutler(&[&["--json"][..], &CREATE].concat()).await;
+    let told: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    let expected = operation(OperationKind::CreateVolume, OperationState::Failed);
+    assert_eq!(
+        (done.status, told),
+        (1, serde_json::to_value(expected).unwrap())
+    );
+}
+
+#[tokio::test]
+async fn no_wait_returns_the_operation_at_once() {
+    let fake = creating(OperationState::Finished).await;
+    let done = fake.sutler(&[&CREATE[..], &["--no-wait"]].concat()).await;
+    assert_eq!((done.status, done.stdout), (0, format!("{UUID}\n")));
+    assert_eq!(fake.lines(), ["POST /v1/volumes"]);
+    assert!(
+        done.stderr
+            .contains(&format!("sutler operation show {UUID}")),
+        "{}",
+        done.stderr
+    );
+}
+
+/// A master where nothing ever settles; tells each time it is asked for the operation.
+async fn never(asked: mpsc::Sender<()>) -> Fake {
+    Fake::start(move |call| match call.line.as_str() {
+        "POST /v1/volumes" => json(&accepted(VolumeState::Creating)),
+        _ => {
+            let _ = asked.try_send(());
+            json(&operation(
+                OperationKind::CreateVolume,
+                OperationState::Pending,
+            ))
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_wait_that_times_out_says_how_to_look_again() {
+    let (asked, _keep) = mpsc::channel(1);
+    let fake = never(asked).await;
+    let done = fake
+        .sutler(&[&CREATE[..], &["--timeout", "300ms"]].concat())
+        .await;
+    assert_eq!((done.status, done.stdout.as_str()), (3, ""));
+    insta::assert_snapshot!("timed_out", done.stderr);
+}
+
+#[tokio::test]
+async fn ctrl_c_leaves_a_wait_and_changes_nothing() {
+    // The fake master itself presses Ctrl-C when it is asked.
+    let (press, interrupts) = mpsc::channel(1);
+    let fake = never(press).await;
+    let done = fake.sutler_interrupted(&CREATE, interrupts).await;
+    assert_eq!(done.status, 3);
+    assert!(
+        done.stderr.contains("it goes on without us"),
+        "{}",
+        done.stderr
+    );
+    assert!(
+        done.stderr
+            .contains(&format!("hint: look again: sutler operation show {UUID}"))
+    );
+    assert!(
+        fake.lines()
+            .iter()
+            .all(|line| !line.contains("stop") && !line.contains("DELETE"))
+    );
+}
+
+#[tokio::test]
+async fn a_wait_outlives_a_master_that_is_away_for_a_while() {
+    let operation_line = format!("GET /v1/operations/{UUID}");
+    let fake = Fake::start(move |call| match call.line.as_str() {
+        "POST /v1/volumes" => json(&accepted(VolumeState::Creating)),
+        "GET /v1/volumes/data" => json(&volume("data", VolumeState::Ready)),
+        line if line == operation_line && call.before == 0 => refuse(
+            503,
+            &Problem::new(ErrorKind::Unavailable, "the master is starting"),
+        ),
+        _ => json(&operation(
+            OperationKind::CreateVolume,
+            OperationState::Finished,
+        )),
+    })
+    .await;
+    let done = fake.sutler(&CREATE).await;
+    assert_eq!(
+        (done.status, done.stdout.as_str()),
+        (0, "data\n"),
+        "{}",
+        done.stderr
+    );
+    assert!(
+        done.stderr.contains("the master is starting; trying again"),
+        "{}",
+        done.stderr
+    );
+}
+
+#[tokio::test]
+async fn the_kind_of_a_refusal_decides_the_exit_status() {
+    for (http, kind, exit) in [
+        (400, ErrorKind::Invalid, 2),
+        (401, ErrorKind::Unauthorized, 1),
+        (404, ErrorKind::NotFound, 1),
+        (409, ErrorKind::Conflict, 4),
+        (503, ErrorKind::Unavailable, 1),
+        (507, ErrorKind::Exhausted, 1),
+        (500, ErrorKind::Internal, 1),
+    ] {
+        let fake = Fake::start(move |_| refuse(http, &Problem::new(kind, "volume data: no"))).await;
+        let done = fake.sutler(&["volume", "rm", "data"]).await;
+        assert_eq!(done.status, exit, "{kind:?}");
+        assert!(
+            done.stderr.starts_with("error: volume data: no\n"),
+            "{}",
+            done.stderr
+        );
+    }
+}
+
+#[tokio::test]
+async fn who_said_it_and_the_raw_text_are_told() {
+    for said_by in [
+        SaidBy::Kernel,
+        SaidBy::Runtime,
+        SaidBy::Registry("registry.example.org".to_owned()),
+        SaidBy::Sutler,
+    ] {
+        let name = format!("{said_by:?}");
+        let problem = Problem::new(ErrorKind::Internal, "it failed")
+            .said_by(said_by)
+            .raw("first\n\u{1b}[31msecond\n");
+        let fake = Fake::start(move |_| refuse(500, &problem)).await;
+        let done = fake.sutler(&["volume", "ls"]).await;
+        let name = name.split('(').next().unwrap();
+        insta::assert_snapshot!(format!("said_by_{name}"), done.stderr);
+    }
+}
+
+#[tokio::test]
+async fn an_unreachable_master_and_a_foreign_one_are_told_apart() {
+    let fake =
+        Fake::start(|_| (axum::http::StatusCode::BAD_GATEWAY, "<html>").into_response()).await;
+    let done = fake.sutler(&["volume", "ls"]).await;
+    let text = done.stderr.replace(fake.address(), "http://MASTER");
+    insta::assert_snapshot!("foreign_master", text);
+
+    // A port that was bound and is free again refuses connections.
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let address = format!("http://{free}");
+    let done = fake.sutler(&["--master", &address, "volume", "ls"]).await;
+    assert_eq!(done.status, 1);
+    insta::assert_snapshot!(
+        "unreachable_master",
+        done.stderr.replace(&address, "http://MASTER")
+    );
+}
+
+#[tokio::test]
+async fn json_is_what_the_api_gave() {
+    let list = vec![volume("data", VolumeState::Ready)];
+    let expected = serde_json::to_value(&list).unwrap();
+    let fake = Fake::start(move |_| json(&list)).await;
+    let done = fake.sutler(&["volume", "ls", "--json"]).await;
+    assert_eq!(done.status, 0, "{}", done.stderr);
+    let told: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!((told, done.stderr.as_str()), (expected, ""));
+}
+
+#[tokio::test]
+async fn a_closed_stdout_is_a_quiet_end() {
+    let fake = Fake::start(|_| json(&vec![volume("data", VolumeState::Ready)])).await;
+    let state_dir = fake.state_dir();
+    let (_keep, interrupts) = mpsc::channel(1);
+    let arguments = [
+        "sutler",
+        "--state-dir",
+        state_dir.to_str().unwrap(),
+        "volume",
+        "ls",
+    ];
+    let to = Captured {
+        closed: true,
+        ..Captured::default()
+    };
+    let done = sutler(&arguments, to, interrupts).await;
+    assert_eq!((done.status, done.stderr.as_str()), (0, ""));
+}
+
+#[tokio::test]
+async fn rm_to_the_trash_waits_for_nothing_and_names_the_way_back() {
+    let fake = Fake::start(|_| json(&accepted(VolumeState::Trashed))).await;
+    let done = fake.sutler(&["volume", "rm", "data"]).await;
+    assert_eq!((done.status, done.stdout.as_str()), (0, "data\n"));
+    assert!(
+        done.stderr.contains("sutler volume restore data"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(fake.lines(), ["DELETE /v1/volumes/data"]);
+}
+
+#[tokio::test]
+async fn purge_is_done_when_volume_and_operation_have_left_the_books() {
+    let fake = Fake::start(|call| match call.line.as_str() {
+        "DELETE /v1/volumes/data?purge=true" => json(&accepted(VolumeState::Deleting)),
+        _ => not_found(call),
+    })
+    .await;
+    let done = fake.sutler(&["volume", "rm", "data", "--purge"]).await;
+    assert_eq!(
+        (done.status, done.stdout.as_str()),
+        (0, "data\n"),
+        "{}",
+        done.stderr
+    );
+    assert!(
+        done.stderr.contains("volume data is gone"),
+        "{}",
+        done.stderr
+    );
+}
+
+#[tokio::test]
+async fn an_operation_lost_while_its_volume_is_there_is_a_failure() {
+    let fake = Fake::start(|call| match call.line.as_str() {
+        "POST /v1/volumes" => json(&accepted(VolumeState::Creating)),
+        "GET /v1/volumes/data" => json(&volume("data", VolumeState::Creating)),
+        _ => not_found(call),
+    })
+    .await;
+    let done = fake.sutler(&CREATE).await;
+    assert_eq!(done.status, 1);
+    assert!(
+        done.stderr.contains(&format!("/v1/operations/{UUID}")),
+        "{}",
+        done.stderr
+    );
+}
+
+#[tokio::test]
+async fn plugin_add_waits_until_it_answers_everywhere() {
+    let fake = Fake::start(|call| match call.line.as_str() {
+        "POST /v1/plugins" => json(&plugin(Vec::new())),
+        _ if call.before == 0 => json(&plugin(vec![instance("web-1", PluginState::Pulling)])),
+        _ if call.before == 1 => json(&plugin(vec![
+            instance("web-1", PluginState::Ready),
+            instance("web-2", PluginState::Probing),
+        ])),
+        _ => json(&plugin(vec![
+            instance("web-1", PluginState::Ready),
+            instance("web-2", PluginState::Ready),
+        ])),
+    })
+    .await;
+    let done = fake
+        .sutler(&[
+            "plugin",
+            "add",
+            "registry.example.org/hostpathplugin:v1.17.0",
+        ])
+        .await;
+    assert_eq!(
+        (done.status, done.stdout.as_str()),
+        (0, "hostpath\n"),
+        "{}",
+        done.stderr
+    );
+    insta::assert_snapshot!("plugin_added", done.stderr);
+    assert_eq!(
+        fake.lines()[1],
+        "GET /v1/plugins/hostpathplugin?until=ready"
+    );
+}
+
+#[tokio::test]
+async fn plugin_add_tells_a_plugin_that_does_not_come_up() {
+    let fake = Fake::start(|_| {
+        json(&plugin(vec![
+            instance("web-1", PluginState::Ready),
+            broken_instance("db-1"),
+        ]))
+    })
+    .await;
+    let done = fake
+        .sutler(&["plugin", "add", "example.org/hostpath"])
+        .await;
+    assert_eq!(done.status, 1);
+    insta::assert_snapshot!("plugin_broken", done.stderr);
+}
+
+#[tokio::test]
+async fn a_definition_is_checked_before_anything_is_sent() {
+    let fake = Fake::start(not_found).await;
+    let path = fake.state_dir().join("nfs.toml");
+    let add = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        ["plugin", "add", path.to_str().unwrap()]
+    };
+    for (text, fault) in [
+        ("image = 'x'\nimgae = 'y'", "imgae"),
+        ("name = 'x'", "no `image`"),
+        (
+            "image = 'x'\nargs = ['{{set.server}}']",
+            "--set server=VALUE",
+        ),
+    ] {
+        let done = fake.sutler(&add(text)).await;
+        assert_eq!(done.status, 2, "{text}");
+        assert!(done.stderr.contains(fault), "{text}: {}", done.stderr);
+    }
+    assert!(fake.lines().is_empty(), "{:?}", fake.lines());
+    let done = fake.sutler(&["plugin", "add", "/nowhere/x.toml"]).await;
+    assert_eq!(done.status, 2);
+    assert!(
+        done.stderr
+            .contains("cannot read definition /nowhere/x.toml"),
+        "{}",
+        done.stderr
+    );
+}
+
+#[tokio::test]
+async fn a_definition_without_name_is_named_like_its_file() {
+    let fake = Fake::start(|_| json(&plugin(vec![instance("a", PluginState::Ready)]))).await;
+    let path = fake.state_dir().join("nfs.toml");
+    std::fs::write(
+        &path,
+        "image = 'oci-archive:nfs.tar'\nargs = ['{{set.server}}']",
+    )
+    .unwrap();
+    let path = path.to_str().unwrap();
+    let done = fake
+        .sutler(&["plugin", "add", path, "--set", "server=10.0.0.5"])
+        .await;
+    assert_eq!(done.status, 0, "{}", done.stderr);
+    let body: serde_json::Value = serde_json::from_str(&fake.calls()[0].body).unwrap();
+    assert_eq!(body["definition"]["name"], "nfs");
+    assert_eq!(body["set"]["server"], "10.0.0.5");
+    let image = format!("oci-archive:{}", fake.state_dir().join("nfs.tar").display());
+    assert_eq!(body["definition"]["image"], image);
+}
+
+#[tokio::test]
+async fn plugin_rm_waits_until_it_has_left_the_books() {
+    let fake = Fake::start(|call| match call.line.as_str() {
+        "DELETE /v1/plugins/hostpath" => json(&serde_json::json!({})),
+        _ if call.before < 2 => json(&plugin(vec![instance("web-1", PluginState::Stopping)])),
+        _ => not_found(call),
+    })
+    .await;
+    let done = fake.sutler(&["plugin", "rm", "hostpath"]).await;
+    assert_eq!(
+        (done.status, done.stdout.as_str()),
+        (0, "hostpath\n"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(fake.lines().len(), 4);
+}
+
+#[tokio::test]
+async fn api_passes_bytes_through_and_refusals_on() {
+    let fake = Fake::start(|call| match call.line.as_str() {
+        "POST /v1/x?a=b" => json(&serde_json::json!({ "got": call.body })),
+        _ => refuse(404, &problem()),
+    })
+    .await;
+    let done = fake
+        .sutler(&["api", "post", "/v1/x?a=b", "--data", "{\"n\":1}"])
+        .await;
+    assert_eq!(
+        (done.status, done.stdout.as_str()),
+        (0, "{\"got\":\"{\\\"n\\\":1}\"}\n")
+    );
+    assert_eq!(fake.sutler(&["api", "GET", "/v1/none"]).await.status, 1);
+}
+
+#[tokio::test]
+async fn version_needs_no_master() {
+    let fake = Fake::start(|_| json(&serde_json::json!({ "version": "9.9.9" }))).await;
+    let done = fake.sutler(&["version"]).await;
+    let ours = env!("CARGO_PKG_VERSION");
+    let address = fake.address();
+    assert_eq!(
+        done.stdout,
+        format!("sutler {ours}\nmaster 9.9.9 at {address}\n")
+    );
+    let none = tempfile::tempdir().unwrap();
+    let none = none.path().to_str().unwrap();
+    let done = fake.sutler(&["version", "--state-dir", none]).await;
+    assert_eq!((done.status, done.stdout), (0, format!("sutler {ours}\n")));
+    assert!(
+        done.stderr
+            .starts_with("no master: no cluster is known here"),
+        "{}",
+        done.stderr
+    );
+}

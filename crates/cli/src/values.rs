@@ -1,0 +1,6 @@
+//! Values of options: their grammar, each with precise errors. Pure.
+
+pub mod key_value;
+pub mod limits;
+pub mod time;
+pub mod volume_arg;

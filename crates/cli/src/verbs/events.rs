@@ -1,0 +1,140 @@
+//! `sutler events`: the master's stream of changes, one line each.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::Outcome;
+use crate::context::Context;
+use crate::failure::{Failure, Report};
+use crate::show::human::printable;
+
+const EXAMPLES: &str = "\
+Examples:
+  sutler events
+  sutler events --json | jq -c .
+
+It prints changes from now on, until Ctrl-C. With --json each line is one JSON document.";
+
+/// Most bytes of one line of the stream: far over any event, so that a broken master cannot
+/// fill our memory.
+const LINE_MAX: usize = 4 << 20;
+
+/// Options of `sutler events`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct EventsArgs {}
+
+/// Prints events until the stream ends.
+///
+/// # Errors
+/// The call's failure; a stream that the master ends is one.
+pub async fn run(args: &EventsArgs, context: &mut Context) -> Outcome {
+    let EventsArgs {} = args;
+    let mut stream = context.client.stream("/v1/events").await?;
+    let mut parser = SseParser::default();
+    while let Some(part) = stream.next().await {
+        for event in parser.feed(&part?)? {
+            let line = if context.json {
+                event.data
+            } else {
+                human(&event)
+            };
+            context.io.line(&line)?;
+        }
+    }
+    Err(Report::new("the master ended the stream of events")
+        .hint("is it restarting? Run the command again")
+        .into())
+}
+
+/// One server-sent event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Event {
+    name: String,
+    data: String,
+}
+
+fn human(event: &Event) -> String {
+    let data = match serde_json::from_str::<Value>(&event.data) {
+        Ok(Value::Object(map)) => map
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| match value {
+                Value::String(text) => format!("{key}={text}"),
+                other => format!("{key}={other}"),
+            })
+            .collect::<Vec<_>>()
+            .join(" "),
+        Ok(_) | Err(_) => event.data.clone(),
+    };
+    printable(format!("{} {data}", event.name).trim()).replace('\n', " ")
+}
+
+/// Cuts a byte stream into events (WHATWG HTML, server-sent events); comments and fields that
+/// we do not use are skipped.
+#[derive(Debug, Default)]
+pub(crate) struct SseParser {
+    line: Vec<u8>,
+    name: String,
+    data: Vec<String>,
+}
+
+impl SseParser {
+    /// Takes bytes and gives the events that they complete.
+    ///
+    /// # Errors
+    /// If a line is longer than [`LINE_MAX`].
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Event>, Failure> {
+        let mut events = Vec::new();
+        for &byte in bytes {
+            if byte == b'\n' {
+                events.extend(self.end_line());
+            } else if self.line.len() == LINE_MAX {
+                let text = format!("the master sent an event of more than {LINE_MAX} bytes");
+                return Err(Report::new(text).into());
+            } else {
+                self.line.push(byte);
+            }
+        }
+        Ok(events)
+    }
+
+    fn end_line(&mut self) -> Option<Event> {
+        let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
+        let line = line.strip_suffix('\r').unwrap_or(&line);
+        if line.is_empty() {
+            let name = std::mem::take(&mut self.name);
+            let data = std::mem::take(&mut self.data);
+            return (!data.is_empty()).then(|| Event {
+                name,
+                data: data.join("\n"),
+            });
+        }
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "event" => self.name = value.to_owned(),
+            "data" => self.data.push(value.to_owned()),
+            _ => {}
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_found_wherever_the_bytes_are_cut() {
+        let text = b": hello\r\nevent: volume\ndata: {\"name\":\"a\",\r\ndata: \"x\":null}\n\n\n\
+                     data: plain\n\n";
+        for cut in 0..text.len() {
+            let mut parser = SseParser::default();
+            let mut events = parser.feed(&text[..cut]).unwrap();
+            events.extend(parser.feed(&text[cut..]).unwrap());
+            let lines: Vec<String> = events.iter().map(human).collect();
+            assert_eq!(lines, ["volume name=a", "plain"], "cut at {cut}");
+        }
+    }
+}

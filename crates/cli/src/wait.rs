@@ -1,0 +1,141 @@
+//! Waiting for something to settle: progress, interrupts, time limit, a master that is away.
+//!
+//! The master is asked again and again, each time holding its answer back until something
+//! changed; nothing here depends on catching a change as it happens. Leaving a wait never
+//! undoes what is waited for.
+
+use std::time::Duration;
+
+use clap::Args;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::client::{CallError, Client};
+use crate::context::Context;
+use crate::failure::{ExitStatus, Failure, Report};
+use crate::progress::{Progress, Status};
+use crate::values::time::time;
+
+/// How long the master may hold one answer back: short enough that progress looks alive.
+pub const HOLD: Duration = Duration::from_secs(2);
+
+/// Least time between two questions, for a master that answers at once.
+pub const ASK_EVERY_MIN: Duration = Duration::from_millis(100);
+
+/// How long a master may be away during a wait: longer than its restart takes.
+pub const AWAY_MAX: Duration = Duration::from_secs(30);
+
+/// Time between two tries to reach a master that is away.
+pub const RETRY_EVERY: Duration = Duration::from_millis(500);
+
+/// Whether and how long to wait.
+#[derive(Debug, Clone, Args)]
+pub struct WaitArgs {
+    /// Return as soon as the request is recorded
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Stop waiting after this time; what was asked for goes on (exit status 3)
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time)]
+    pub timeout: Duration,
+}
+
+/// One wait, in words.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// What is waited for, for example `volume data to be ready`.
+    pub what: String,
+    /// The command that shows how it is.
+    pub look_again: String,
+    /// How long at most.
+    pub timeout: Duration,
+}
+
+impl Waiting {
+    fn still_going(&self, why: &str) -> Failure {
+        Report::new(format!(
+            "stopped waiting for {}{why}; it goes on without us",
+            self.what
+        ))
+        .status(ExitStatus::STILL_GOING)
+        .hint(format!("look again: {}", self.look_again))
+        .into()
+    }
+}
+
+/// What one answer means for a wait.
+#[derive(Debug)]
+pub enum Judged {
+    /// Not yet; this is how far it is.
+    Going(Status),
+    /// It has settled.
+    Settled,
+}
+
+/// Asks until an answer is judged settled, and gives that answer.
+///
+/// # Errors
+/// The call's failure; [`ExitStatus::STILL_GOING`] after the time limit or an interrupt.
+pub async fn until<T>(
+    context: &mut Context,
+    waiting: &Waiting,
+    ask: impl AsyncFn(&Client) -> Result<T, CallError>,
+    judge: impl Fn(&T) -> Judged,
+) -> Result<T, Failure> {
+    let deadline = Instant::now() + waiting.timeout;
+    let mut progress = Progress::default();
+    let mut away = Away::default();
+    let client = context.client.clone();
+    loop {
+        let asked_at = Instant::now();
+        // Dropping the question is safe: it changes nothing at the master.
+        let answer = tokio::select! {
+            answer = ask(&client) => answer,
+            () = context.interrupts.next() => {
+                return Err(waiting.still_going(""));
+            }
+            () = sleep_until(deadline) => {
+                let why = format!(" after {:?}", waiting.timeout);
+                return Err(waiting.still_going(&why));
+            }
+        };
+        let pause = match answer {
+            Ok(answer) => {
+                away = Away::default();
+                match judge(&answer) {
+                    Judged::Settled => return Ok(answer),
+                    Judged::Going(status) => progress.say(&mut context.io, &status),
+                }
+                ASK_EVERY_MIN.saturating_sub(asked_at.elapsed())
+            }
+            Err(error) => {
+                progress.say(&mut context.io, &away.passing(error)?);
+                RETRY_EVERY
+            }
+        };
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = context.interrupts.next() => {
+                return Err(waiting.still_going(""));
+            }
+        }
+    }
+}
+
+/// How long the master has been away in one wait.
+#[derive(Debug, Default)]
+pub struct Away {
+    since: Option<Instant>,
+}
+
+impl Away {
+    /// Takes an error: gives what to show if it may pass, else gives it back.
+    ///
+    /// # Errors
+    /// The error itself, if it cannot pass or the master was away for [`AWAY_MAX`].
+    pub fn passing(&mut self, error: CallError) -> Result<Status, CallError> {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if !error.is_passing() || since.elapsed() >= AWAY_MAX {
+            return Err(error);
+        }
+        Ok(Status::new(format!("{error}; trying again")))
+    }
+}
