@@ -22,12 +22,20 @@ pub struct Call {
 impl Call {
     /// A call that changes a volume: one at a time.
     pub fn exclusive(rpc: &'static str, volume_id: String) -> Self {
-        Self { rpc, volume_id, exclusive: true }
+        Self {
+            rpc,
+            volume_id,
+            exclusive: true,
+        }
     }
 
     /// A call that only looks.
     pub fn shared(rpc: &'static str, volume_id: String) -> Self {
-        Self { rpc, volume_id, exclusive: false }
+        Self {
+            rpc,
+            volume_id,
+            exclusive: false,
+        }
     }
 }
 
@@ -46,12 +54,12 @@ where
 {
     let start = Instant::now();
     let outcome = run(machine, &call, work).await;
-    let ms = start.elapsed().as_secs_f64() * 1000.0;
+    let ms = format_args!("{:.1}", start.elapsed().as_secs_f64() * 1000.0).to_string();
     let (rpc, volume_id) = (call.rpc, call.volume_id);
     match &outcome {
-        Ok(_) => tracing::info!(rpc, volume_id, outcome = "ok", ms, "answered"),
+        Ok(_) => tracing::info!(rpc, volume_id, outcome = "ok", ms = %ms, "answered"),
         Err(Refusal { code, text }) => {
-            tracing::warn!(rpc, volume_id, outcome = ?code, cause = text, ms, "refused");
+            tracing::warn!(rpc, volume_id, outcome = ?code, cause = text, ms = %ms, "refused");
         }
     }
     outcome.map(Response::new).map_err(Status::from)
@@ -65,7 +73,10 @@ where
     // A call without an id is refused by its work.
     let held = match call.exclusive && !call.volume_id.is_empty() {
         true => Some(
-            machine.locks.take(&call.volume_id).ok_or_else(|| Refusal::busy(&call.volume_id))?,
+            machine
+                .locks
+                .take(&call.volume_id)
+                .ok_or_else(|| Refusal::busy(&call.volume_id))?,
         ),
         false => None,
     };
@@ -75,6 +86,9 @@ where
         work(&machine)
     });
     done.await.unwrap_or_else(|panic| {
-        Err(Refusal { code: Code::Internal, text: format!("the call broke: {panic}") })
+        Err(Refusal {
+            code: Code::Internal,
+            text: format!("the call broke: {panic}"),
+        })
     })
 }

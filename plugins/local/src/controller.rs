@@ -92,10 +92,14 @@ impl Controller for ControllerService {
     ) -> Result<Response<csi::ControllerGetCapabilitiesResponse>, Status> {
         let call = Call::shared("ControllerGetCapabilities", String::new());
         let capabilities = CAPABILITIES.map(|kind| csi::ControllerServiceCapability {
-            r#type: Some(Type::Rpc(Rpc { r#type: kind.into() })),
+            r#type: Some(Type::Rpc(Rpc {
+                r#type: kind.into(),
+            })),
         });
         answer(&self.0, call, move |_| {
-            Ok(csi::ControllerGetCapabilitiesResponse { capabilities: capabilities.into() })
+            Ok(csi::ControllerGetCapabilitiesResponse {
+                capabilities: capabilities.into(),
+            })
         })
         .await
     }
@@ -192,14 +196,13 @@ fn create(
     let asked = request::volume(request)?;
     check_topology(machine, request.accessibility_requirements.as_ref())?;
     let record = machine.pool.create(&asked)?;
-    Ok(csi::CreateVolumeResponse { volume: Some(volume_of(machine, &record)) })
+    Ok(csi::CreateVolumeResponse {
+        volume: Some(volume_of(machine, &record)),
+    })
 }
 
 /// Volumes of this machine are reachable from this machine only.
-fn check_topology(
-    machine: &Machine,
-    wanted: Option<&TopologyRequirement>,
-) -> Result<(), Refusal> {
+fn check_topology(machine: &Machine, wanted: Option<&TopologyRequirement>) -> Result<(), Refusal> {
     let requisite = wanted.map_or(&[][..], |wanted| &wanted.requisite);
     if requisite.is_empty() || requisite.iter().any(|topology| is_here(machine, topology)) {
         return Ok(());
@@ -209,11 +212,17 @@ fn check_topology(
         machine.topology_key(),
         machine.node_id
     );
-    Err(Refusal { code: Code::ResourceExhausted, text })
+    Err(Refusal {
+        code: Code::ResourceExhausted,
+        text,
+    })
 }
 
 fn is_here(machine: &Machine, topology: &csi::Topology) -> bool {
-    topology.segments.get(&machine.topology_key()).is_none_or(|node| *node == machine.node_id)
+    topology
+        .segments
+        .get(&machine.topology_key())
+        .is_none_or(|node| *node == machine.node_id)
 }
 
 fn volume_of(machine: &Machine, record: &VolumeRecord) -> csi::Volume {
@@ -258,11 +267,15 @@ fn validate(
         let usage = request::usage(Some(capability))?;
         Ok(stage::check_access(&volume, &usage.access)?)
     };
-    let refused = request.volume_capabilities.iter().find_map(|one| check(one).err());
+    let refused = request
+        .volume_capabilities
+        .iter()
+        .find_map(|one| check(one).err());
     Ok(match refused {
-        Some(Refusal { text, .. }) => {
-            csi::ValidateVolumeCapabilitiesResponse { confirmed: None, message: text }
-        }
+        Some(Refusal { text, .. }) => csi::ValidateVolumeCapabilitiesResponse {
+            confirmed: None,
+            message: text,
+        },
         None => csi::ValidateVolumeCapabilitiesResponse {
             confirmed: Some(Confirmed {
                 volume_context: request.volume_context,
@@ -291,7 +304,10 @@ fn list(
             Ok(_) => Some(token),
             Err(_) => {
                 let text = format!("starting_token {token:?} is none of ours; list from the start");
-                return Err(Refusal { code: Code::Aborted, text });
+                return Err(Refusal {
+                    code: Code::Aborted,
+                    text,
+                });
             }
         },
     };
@@ -300,8 +316,14 @@ fn list(
         (true, Some(last)) => last.id.clone(),
         (true, None) | (false, _) => String::new(),
     };
-    let entry = |record| Entry { volume: Some(volume_of(machine, record)), status: None };
-    Ok(csi::ListVolumesResponse { entries: page.volumes.iter().map(entry).collect(), next_token })
+    let entry = |record| Entry {
+        volume: Some(volume_of(machine, record)),
+        status: None,
+    };
+    Ok(csi::ListVolumesResponse {
+        entries: page.volumes.iter().map(entry).collect(),
+        next_token,
+    })
 }
 
 fn capacity(
@@ -309,7 +331,10 @@ fn capacity(
     request: &csi::GetCapacityRequest,
 ) -> Result<csi::GetCapacityResponse, Refusal> {
     request::thin(&request.parameters)?;
-    let elsewhere = request.accessible_topology.as_ref().is_some_and(|at| !is_here(machine, at));
+    let elsewhere = request
+        .accessible_topology
+        .as_ref()
+        .is_some_and(|at| !is_here(machine, at));
     let content = match request.volume_capabilities.as_slice() {
         [] => Ok(ContentAsked::Filesystem(None)),
         capabilities => request::content(capabilities),
@@ -346,11 +371,17 @@ fn expand(
     if let Some(capability) = &request.volume_capability {
         stage::check_access(&volume, &request::usage(Some(capability))?.access)?;
     }
-    let record = machine.pool.grow(&request.volume_id, asked).map_err(|error| match error {
-        // A volume exists already: what is asked beyond the pool is not its own range.
-        PoolError::AbovePool { .. } => Refusal { code: Code::OutOfRange, ..error.into() },
-        other => other.into(),
-    })?;
+    let record = machine
+        .pool
+        .grow(&request.volume_id, asked)
+        .map_err(|error| match error {
+            // A volume exists already: what is asked beyond the pool is not its own range.
+            PoolError::AbovePool { .. } => Refusal {
+                code: Code::OutOfRange,
+                ..error.into()
+            },
+            other => other.into(),
+        })?;
     // Device and file system follow on the node, also when an earlier call grew the image.
     Ok(csi::ControllerExpandVolumeResponse {
         capacity_bytes: signed(record.capacity_bytes),

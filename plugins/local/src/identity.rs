@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use sutler_csi::proto::plugin_capability::{Service, Type, VolumeExpansion, service};
-use sutler_csi::proto::plugin_capability::volume_expansion;
 use sutler_csi::proto::identity_server::Identity;
+use sutler_csi::proto::plugin_capability::volume_expansion;
+use sutler_csi::proto::plugin_capability::{Service, Type, VolumeExpansion, service};
 use sutler_csi::proto::{
     GetPluginCapabilitiesRequest, GetPluginCapabilitiesResponse, GetPluginInfoRequest,
     GetPluginInfoResponse, PluginCapability, ProbeRequest, ProbeResponse,
@@ -43,8 +43,14 @@ impl Identity for IdentityService {
         _: Request<GetPluginCapabilitiesRequest>,
     ) -> Result<Response<GetPluginCapabilitiesResponse>, Status> {
         let call = Call::shared("GetPluginCapabilities", String::new());
-        let service = |kind: service::Type| Type::Service(Service { r#type: kind.into() });
-        let online = VolumeExpansion { r#type: volume_expansion::Type::Online.into() };
+        let service = |kind: service::Type| {
+            Type::Service(Service {
+                r#type: kind.into(),
+            })
+        };
+        let online = VolumeExpansion {
+            r#type: volume_expansion::Type::Online.into(),
+        };
         let capabilities = [
             service(service::Type::ControllerService),
             service(service::Type::VolumeAccessibilityConstraints),
@@ -52,7 +58,9 @@ impl Identity for IdentityService {
         ];
         let capabilities = capabilities.map(|kind| PluginCapability { r#type: Some(kind) });
         answer(&self.0, call, move |_| {
-            Ok(GetPluginCapabilitiesResponse { capabilities: capabilities.into() })
+            Ok(GetPluginCapabilitiesResponse {
+                capabilities: capabilities.into(),
+            })
         })
         .await
     }
@@ -63,7 +71,10 @@ impl Identity for IdentityService {
 }
 
 fn probe() -> Result<ProbeResponse, Refusal> {
-    let not_ready = |text: String| Refusal { code: Code::FailedPrecondition, text };
+    let not_ready = |text: String| Refusal {
+        code: Code::FailedPrecondition,
+        text,
+    };
     let missing = tools::missing();
     if !missing.is_empty() {
         let text = format!("not found through PATH: {}", missing.join(", "));

@@ -21,7 +21,10 @@ impl Locks {
     /// Takes the volume, or gives nothing when another call has it.
     pub fn take(&self, volume_id: &str) -> Option<Held> {
         let taken = self.set().insert(volume_id.to_owned());
-        taken.then(|| Held { locks: self.clone(), volume_id: volume_id.to_owned() })
+        taken.then(|| Held {
+            locks: self.clone(),
+            volume_id: volume_id.to_owned(),
+        })
     }
 
     /// A panic elsewhere cannot leave a set of strings half-changed.

@@ -4,7 +4,10 @@
 //! the candidates from /sys by the end of their path, which one it is by device and inode,
 //! since the path that the kernel shows depends on who looks. Never remembers a device.
 //! Source: linux/loop.h, linux/fs.h.
-#![expect(unsafe_code, reason = "loop devices are driven by ioctls, which rustix has not wrapped")]
+#![expect(
+    unsafe_code,
+    reason = "loop devices are driven by ioctls, which rustix has not wrapped"
+)]
 
 use std::fs::{self, File};
 use std::io;
@@ -164,7 +167,12 @@ pub fn find(image: &Path) -> Result<Option<Loop>, LoopError> {
     let meta = match fs::metadata(image) {
         Ok(meta) => meta,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(LoopError::OpenImage { path: image.to_owned(), source }),
+        Err(source) => {
+            return Err(LoopError::OpenImage {
+                path: image.to_owned(),
+                source,
+            });
+        }
     };
     let ending = ending(image);
     for number in numbers()? {
@@ -175,7 +183,9 @@ pub fn find(image: &Path) -> Result<Option<Loop>, LoopError> {
             continue;
         }
         // A device that went meanwhile is no match.
-        let Ok(device) = Loop::open(number) else { continue };
+        let Ok(device) = Loop::open(number) else {
+            continue;
+        };
         let Ok(info) = device.info() else { continue };
         if (info.device, info.inode) == (meta.dev(), meta.ino()) {
             return Ok(Some(device));
@@ -190,8 +200,10 @@ pub fn find(image: &Path) -> Result<Option<Loop>, LoopError> {
 /// The image or the device cannot be opened, or none is free.
 pub fn attach(image: &Path, lifetime: Lifetime) -> Result<Loop, LoopError> {
     let open = File::options().read(true).write(true).open(image);
-    let file =
-        open.map_err(|source| LoopError::OpenImage { path: image.to_owned(), source })?;
+    let file = open.map_err(|source| LoopError::OpenImage {
+        path: image.to_owned(),
+        source,
+    })?;
     for _ in 0..ATTACH_TRIES {
         let device = Loop::open(free_number()?)?;
         match device.configure(&file, lifetime) {
@@ -267,7 +279,10 @@ impl Loop {
     pub fn set_read_only(&self, read_only: bool) -> Result<(), LoopError> {
         // SAFETY: BLKROSET reads one int.
         let done = unsafe {
-            ioctl(&self.file, Setter::<BLKROSET, i32>::new(i32::from(read_only)))
+            ioctl(
+                &self.file,
+                Setter::<BLKROSET, i32>::new(i32::from(read_only)),
+            )
         };
         done.map_err(|error| self.failed("set the write protection of", error.into()))
     }
@@ -287,7 +302,8 @@ impl Loop {
     /// Whether the device goes with its last user; unknown counts as no.
     pub fn goes_by_itself(&self) -> bool {
         // A device that is gone has gone by itself.
-        self.info().map_or(true, |info| info.flags & LO_FLAGS_AUTOCLEAR != 0)
+        self.info()
+            .map_or(true, |info| info.flags & LO_FLAGS_AUTOCLEAR != 0)
     }
 
     fn open(number: u32) -> Result<Self, LoopError> {
@@ -299,9 +315,11 @@ impl Loop {
             Ok((file, meta))
         });
         match opened {
-            Ok((file, meta)) if meta.file_type().is_block_device() => {
-                Ok(Self { number, dev: meta.rdev(), file })
-            }
+            Ok((file, meta)) if meta.file_type().is_block_device() => Ok(Self {
+                number,
+                dev: meta.rdev(),
+                file,
+            }),
             Ok(_) => Err(LoopError::NotADevice { path }),
             Err(source) => Err(LoopError::OpenDevice { path, source }),
         }
@@ -310,7 +328,12 @@ impl Loop {
     fn info(&self) -> io::Result<LoopInfo> {
         let mut info = EMPTY_INFO;
         // SAFETY: LOOP_GET_STATUS64 writes one loop_info64, whose layout LoopInfo has.
-        unsafe { ioctl(&self.file, Updater::<LOOP_GET_STATUS64, LoopInfo>::new(&mut info)) }?;
+        unsafe {
+            ioctl(
+                &self.file,
+                Updater::<LOOP_GET_STATUS64, LoopInfo>::new(&mut info),
+            )
+        }?;
         Ok(info)
     }
 
@@ -330,15 +353,32 @@ impl Loop {
 
     fn configure_with(&self, image: &File, flags: u32) -> io::Result<()> {
         let fd = u32::try_from(image.as_raw_fd()).expect("an open file has a number from 0 up");
-        let info = LoopInfo { flags, ..EMPTY_INFO };
-        let config = LoopConfig { fd, block_size: 0, info, reserved: [0; 8] };
+        let info = LoopInfo {
+            flags,
+            ..EMPTY_INFO
+        };
+        let config = LoopConfig {
+            fd,
+            block_size: 0,
+            info,
+            reserved: [0; 8],
+        };
         // SAFETY: LOOP_CONFIGURE reads one loop_config, whose layout LoopConfig has.
-        unsafe { ioctl(&self.file, Setter::<LOOP_CONFIGURE, LoopConfig>::new(config)) }?;
+        unsafe {
+            ioctl(
+                &self.file,
+                Setter::<LOOP_CONFIGURE, LoopConfig>::new(config),
+            )
+        }?;
         Ok(())
     }
 
     fn failed(&self, act: &'static str, source: io::Error) -> LoopError {
-        LoopError::Control { act, path: self.path(), source }
+        LoopError::Control {
+            act,
+            path: self.path(),
+            source,
+        }
     }
 }
 
@@ -348,16 +388,31 @@ fn node(number: u32) -> PathBuf {
 
 /// The last folder and the name: the part of the path that every onlooker sees alike.
 fn ending(image: &Path) -> String {
-    let mut parts = image.iter().rev().take(2).map(|part| part.to_string_lossy());
-    let (name, folder) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let mut parts = image
+        .iter()
+        .rev()
+        .take(2)
+        .map(|part| part.to_string_lossy());
+    let (name, folder) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    );
     format!("/{folder}/{name}")
 }
 
 fn numbers() -> Result<Vec<u32>, LoopError> {
-    let search = |source| LoopError::Search { path: BLOCK_DEVICES.into(), source };
+    let search = |source| LoopError::Search {
+        path: BLOCK_DEVICES.into(),
+        source,
+    };
     let entries = fs::read_dir(BLOCK_DEVICES).map_err(search)?;
     let number = |entry: fs::DirEntry| {
-        entry.file_name().to_str()?.strip_prefix("loop")?.parse::<u32>().ok()
+        entry
+            .file_name()
+            .to_str()?
+            .strip_prefix("loop")?
+            .parse::<u32>()
+            .ok()
     };
     Ok(entries.filter_map(Result::ok).filter_map(number).collect())
 }

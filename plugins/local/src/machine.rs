@@ -38,7 +38,10 @@ impl Machine {
     /// Unknown or damaged.
     pub fn volume(&self, id: &str) -> Result<Volume, PoolError> {
         let record = self.pool.get(id)?;
-        Ok(Volume { image: self.pool.image(id), record })
+        Ok(Volume {
+            image: self.pool.image(id),
+            record,
+        })
     }
 
     /// The volume with this id, or nothing when it is unknown.

@@ -15,6 +15,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{MemfdFlags, SeekFrom, memfd_create, seek};
+use rustix::thread::CapabilitySet;
 use uuid::Uuid;
 
 use crate::record::FsKind;
@@ -23,6 +24,9 @@ use crate::tools::{self, ToolError};
 
 /// Copied at a time.
 const COPY_BYTES: usize = 256 * 1024;
+
+/// ext4 leaves a last group unused that is too small for its own tables: about 600 blocks.
+const EXT4_TAIL_BYTES: u64 = 4 * 1024 * 1024;
 
 /// e2fsck: 1 is "errors corrected"; higher ones leave the file system damaged.
 const E2FSCK_CORRECTED: i32 = 1;
@@ -74,8 +78,18 @@ pub enum MkfsError {
 pub fn format(image: &Path, fs: FsKind, uuid: Uuid) -> Result<(), MkfsError> {
     match superblock::probe(image) {
         Ok(Found::Blank) => {}
-        Ok(found) => return Err(MkfsError::NotBlank { path: image.to_owned(), found }),
-        Err(source) => return Err(MkfsError::Probe { path: image.to_owned(), source }),
+        Ok(found) => {
+            return Err(MkfsError::NotBlank {
+                path: image.to_owned(),
+                found,
+            });
+        }
+        Err(source) => {
+            return Err(MkfsError::Probe {
+                path: image.to_owned(),
+                source,
+            });
+        }
     }
     let uuid = uuid.to_string();
     match fs {
@@ -85,14 +99,21 @@ pub fn format(image: &Path, fs: FsKind, uuid: Uuid) -> Result<(), MkfsError> {
 }
 
 fn format_ext4(image: &Path, uuid: &str) -> Result<(), MkfsError> {
-    let copy = |source| MkfsError::Copy { path: image.to_owned(), source };
+    let copy = |source| MkfsError::Copy {
+        path: image.to_owned(),
+        source,
+    };
     let (target, scratch) = ext4_scratch(image).map_err(copy)?;
     let name = format!("/proc/{}/fd/{}", std::process::id(), scratch.as_raw_fd());
     // The image is fresh, so the kernel need not clear inode tables and journal later.
     let prepared = "nodiscard,assume_storage_prezeroed=1";
-    let args = ["-q", "-F", "-b", "4096", "-m", "0", "-U", uuid, "-E", prepared, &name];
-    tools::run("mkfs.ext4", args, 0)
-        .map_err(|source| MkfsError::Tool { path: image.to_owned(), source })?;
+    let args = [
+        "-q", "-F", "-b", "4096", "-m", "0", "-U", uuid, "-E", prepared, &name,
+    ];
+    tools::run("mkfs.ext4", args, 0).map_err(|source| MkfsError::Tool {
+        path: image.to_owned(),
+        source,
+    })?;
     copy_written(&scratch, &target).map_err(copy)
 }
 
@@ -135,8 +156,10 @@ fn format_xfs(image: &Path, uuid: &str) -> Result<(), MkfsError> {
     let name = image.as_os_str();
     // 4 KiB sectors mount on disks of 512-byte sectors and of 4 KiB sectors.
     let args = ["-q", "-K", "-s", "size=4096", "-m", &id].map(AsRef::as_ref);
-    tools::run("mkfs.xfs", args.into_iter().chain([name]), 0)
-        .map_err(|source| MkfsError::Tool { path: image.to_owned(), source })
+    tools::run("mkfs.xfs", args.into_iter().chain([name]), 0).map_err(|source| MkfsError::Tool {
+        path: image.to_owned(),
+        source,
+    })
 }
 
 /// Repairs an ext4 image that the kernel marked as damaged and that nobody uses.
@@ -144,8 +167,42 @@ fn format_xfs(image: &Path, uuid: &str) -> Result<(), MkfsError> {
 /// # Errors
 /// Damage is left, or the check could not run.
 pub fn check_ext4(image: &Path) -> Result<(), MkfsError> {
-    tools::run("e2fsck", ["-p".as_ref(), image.as_os_str()], E2FSCK_CORRECTED)
-        .map_err(|source| MkfsError::Tool { path: image.to_owned(), source })
+    tools::run(
+        "e2fsck",
+        ["-p".as_ref(), image.as_os_str()],
+        E2FSCK_CORRECTED,
+    )
+    .map_err(|source| MkfsError::Tool {
+        path: image.to_owned(),
+        source,
+    })
+}
+
+/// Lets an ext4 file system that nobody uses fill its image.
+///
+/// # Errors
+/// The check found damage that it cannot repair, or the tool failed.
+pub fn grow_unused_ext4(image: &Path) -> Result<(), MkfsError> {
+    let on_image = |source| MkfsError::Tool {
+        path: image.to_owned(),
+        source,
+    };
+    // resize2fs insists on a full check.
+    let check = ["-f".as_ref(), "-p".as_ref(), image.as_os_str()];
+    tools::run("e2fsck", check, E2FSCK_CORRECTED).map_err(on_image)?;
+    tools::run("resize2fs", [image], 0).map_err(on_image)
+}
+
+/// Whether a file system of this size is as large as its image lets it be.
+pub fn fills(fs_bytes: u64, image_bytes: u64) -> bool {
+    fs_bytes.saturating_add(EXT4_TAIL_BYTES) > image_bytes
+}
+
+/// Whether the kernel lets this process grow a mounted ext4.
+/// Source: the kernel's `ext4_resize_begin`.
+pub fn may_grow_mounted_ext4() -> bool {
+    let sets = rustix::thread::capabilities(None);
+    sets.is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_RESOURCE))
 }
 
 /// Lets a mounted file system fill its device.
@@ -157,7 +214,10 @@ pub fn grow(fs: FsKind, device: &Path, mounted_at: &Path) -> Result<(), MkfsErro
         FsKind::Ext4 => ("resize2fs", device),
         FsKind::Xfs => ("xfs_growfs", mounted_at),
     };
-    tools::run(tool, [on], 0).map_err(|source| MkfsError::Tool { path: on.to_owned(), source })
+    tools::run(tool, [on], 0).map_err(|source| MkfsError::Tool {
+        path: on.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]

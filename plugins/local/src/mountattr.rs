@@ -21,7 +21,12 @@ const MOUNT_ATTR_RDONLY: u64 = 1;
 
 /// Forbids writing through a mount.
 pub fn forbid_writing(mount: &OwnedFd) -> Result<(), Errno> {
-    let attr = MountAttr { set: MOUNT_ATTR_RDONLY, clear: 0, propagation: 0, userns_fd: 0 };
+    let attr = MountAttr {
+        set: MOUNT_ATTR_RDONLY,
+        clear: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
     // SAFETY: the path is an empty C string, and the kernel reads one mount_attr of the size
     // that is passed along; both outlive the call.
     let result = unsafe {

@@ -108,7 +108,9 @@ impl MountTable {
 
     fn parse(text: &str) -> Result<Self, MountError> {
         let line = |line: &str| {
-            parse_line(line).ok_or_else(|| MountError::ParseTable { line: line.to_owned() })
+            parse_line(line).ok_or_else(|| MountError::ParseTable {
+                line: line.to_owned(),
+            })
         };
         text.lines().map(line).collect::<Result<_, _>>().map(Self)
     }
@@ -127,7 +129,9 @@ impl MountTable {
     pub fn of_node<'a>(&'a self, node: &Path) -> impl Iterator<Item = &'a Mount> + use<'a> {
         let name = node.file_name().expect("a device node has a name");
         let root = Path::new("/").join(name);
-        self.0.iter().filter(move |mount| mount.fs_type == "devtmpfs" && mount.root == root)
+        self.0
+            .iter()
+            .filter(move |mount| mount.fs_type == "devtmpfs" && mount.root == root)
     }
 }
 
@@ -183,8 +187,9 @@ pub fn mount_device(
     if !flags.intersects(atime) {
         flags |= MountFlags::NOATIME;
     }
-    let data = CString::new(rest.join(","))
-        .map_err(|_| MountError::Option { option: rest.join(",") })?;
+    let data = CString::new(rest.join(",")).map_err(|_| MountError::Option {
+        option: rest.join(","),
+    })?;
     let failed = |error: rustix::io::Errno| MountError::Mount {
         from: device.to_owned(),
         target: target.to_owned(),
@@ -205,7 +210,13 @@ pub fn bind(from: &Path, target: &Path, read_only: bool) -> Result<(), MountErro
         if read_only {
             crate::mountattr::forbid_writing(&tree)?;
         }
-        move_mount(tree, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        move_mount(
+            tree,
+            "",
+            CWD,
+            target,
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+        )
     };
     bound().map_err(|error| MountError::Mount {
         from: from.to_owned(),
@@ -265,10 +276,19 @@ mod tests {
     fn the_table_is_read_as_the_kernel_writes_it() {
         let table = MountTable::parse(TABLE).expect("a good table");
         let staged = table.at(Path::new("/var/lib/a b")).expect("a mount");
-        assert_eq!((staged.dev, staged.fs_type.as_str()), (rustix::fs::makedev(7, 3), "ext4"));
+        assert_eq!(
+            (staged.dev, staged.fs_type.as_str()),
+            (rustix::fs::makedev(7, 3), "ext4")
+        );
         assert!(!staged.is_read_only());
-        let targets: Vec<_> = table.of_device(staged.dev).map(|mount| &mount.target).collect();
-        assert_eq!(targets, [Path::new("/var/lib/a b"), Path::new("/var/lib/target")]);
+        let targets: Vec<_> = table
+            .of_device(staged.dev)
+            .map(|mount| &mount.target)
+            .collect();
+        assert_eq!(
+            targets,
+            [Path::new("/var/lib/a b"), Path::new("/var/lib/target")]
+        );
         let block: Vec<_> = table.of_node(Path::new("/dev/loop4")).collect();
         assert_eq!(block.len(), 1);
         assert_eq!(table.of_node(Path::new("/dev/loop3")).count(), 0);
@@ -284,8 +304,14 @@ mod tests {
 
     #[test]
     fn a_line_of_another_form_is_refused_with_its_text() {
-        for line in ["22 1 254:0 / /", "22 1 254 / / rw - ext4 a b", "a b c d e f g"] {
-            let error = MountTable::parse(line).expect_err("must be refused").to_string();
+        for line in [
+            "22 1 254:0 / /",
+            "22 1 254 / / rw - ext4 a b",
+            "a b c d e f g",
+        ] {
+            let error = MountTable::parse(line)
+                .expect_err("must be refused")
+                .to_string();
             assert!(error.contains(line), "{error}");
         }
     }

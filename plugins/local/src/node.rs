@@ -2,6 +2,7 @@
 //!
 //! Owns the words of the requests and answers; `stage`, `publish` and `expand` do the work.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use sutler_csi::proto::node_server::Node;
@@ -36,7 +37,10 @@ impl Node for NodeService {
     ) -> Result<Response<csi::NodeStageVolumeResponse>, Status> {
         let request = request.into_inner();
         let call = Call::exclusive("NodeStageVolume", request.volume_id.clone());
-        answer(&self.0, call, move |machine| stage_volume(machine, &request)).await
+        answer(&self.0, call, move |machine| {
+            stage_volume(machine, &request)
+        })
+        .await
     }
 
     async fn node_unstage_volume(
@@ -45,7 +49,10 @@ impl Node for NodeService {
     ) -> Result<Response<csi::NodeUnstageVolumeResponse>, Status> {
         let request = request.into_inner();
         let call = Call::exclusive("NodeUnstageVolume", request.volume_id.clone());
-        answer(&self.0, call, move |machine| unstage_volume(machine, &request)).await
+        answer(&self.0, call, move |machine| {
+            unstage_volume(machine, &request)
+        })
+        .await
     }
 
     async fn node_publish_volume(
@@ -54,7 +61,10 @@ impl Node for NodeService {
     ) -> Result<Response<csi::NodePublishVolumeResponse>, Status> {
         let request = request.into_inner();
         let call = Call::exclusive("NodePublishVolume", request.volume_id.clone());
-        answer(&self.0, call, move |machine| publish_volume(machine, &request)).await
+        answer(&self.0, call, move |machine| {
+            publish_volume(machine, &request)
+        })
+        .await
     }
 
     async fn node_unpublish_volume(
@@ -63,7 +73,10 @@ impl Node for NodeService {
     ) -> Result<Response<csi::NodeUnpublishVolumeResponse>, Status> {
         let request = request.into_inner();
         let call = Call::exclusive("NodeUnpublishVolume", request.volume_id.clone());
-        answer(&self.0, call, move |machine| unpublish_volume(machine, &request)).await
+        answer(&self.0, call, move |machine| {
+            unpublish_volume(machine, &request)
+        })
+        .await
     }
 
     async fn node_get_volume_stats(
@@ -81,7 +94,10 @@ impl Node for NodeService {
     ) -> Result<Response<csi::NodeExpandVolumeResponse>, Status> {
         let request = request.into_inner();
         let call = Call::exclusive("NodeExpandVolume", request.volume_id.clone());
-        answer(&self.0, call, move |machine| expand_volume(machine, &request)).await
+        answer(&self.0, call, move |machine| {
+            expand_volume(machine, &request)
+        })
+        .await
     }
 
     async fn node_get_capabilities(
@@ -90,10 +106,14 @@ impl Node for NodeService {
     ) -> Result<Response<csi::NodeGetCapabilitiesResponse>, Status> {
         let call = Call::shared("NodeGetCapabilities", String::new());
         let capabilities = CAPABILITIES.map(|kind| csi::NodeServiceCapability {
-            r#type: Some(Type::Rpc(Rpc { r#type: kind.into() })),
+            r#type: Some(Type::Rpc(Rpc {
+                r#type: kind.into(),
+            })),
         });
         answer(&self.0, call, move |_| {
-            Ok(csi::NodeGetCapabilitiesResponse { capabilities: capabilities.into() })
+            Ok(csi::NodeGetCapabilitiesResponse {
+                capabilities: capabilities.into(),
+            })
         })
         .await
     }
@@ -148,8 +168,10 @@ fn unstage_volume(
     let staging = request::path("staging_target_path", &request.staging_target_path)?;
     match machine.volume_if_known(&request.volume_id)? {
         Some(volume) => stage::unstage(&volume, &staging)?,
-        None => stage::nothing_at(&staging, &request.volume_id)
-            .map_err(|error| Refusal { code: Code::NotFound, ..error.into() })?,
+        None => stage::nothing_at(&staging, &request.volume_id).map_err(|error| Refusal {
+            code: Code::NotFound,
+            ..error.into()
+        })?,
     }
     Ok(csi::NodeUnstageVolumeResponse {})
 }
@@ -166,7 +188,12 @@ fn publish_volume(
     stage::check_access(&volume, &usage.access)?;
     let read_only = request.readonly || usage.read_only;
     let single_writer = usage.single_writer;
-    let asked = PublishAsked { staging, target, read_only, single_writer };
+    let asked = PublishAsked {
+        staging,
+        target,
+        read_only,
+        single_writer,
+    };
     publish::publish(&volume, &asked)?;
     Ok(csi::NodePublishVolumeResponse {})
 }
@@ -187,13 +214,18 @@ fn stats(
     request: &csi::NodeGetVolumeStatsRequest,
 ) -> Result<csi::NodeGetVolumeStatsResponse, Refusal> {
     request::required("volume_id", &request.volume_id)?;
-    let path = request::path("volume_path", &request.volume_path)?;
+    request::required("volume_path", &request.volume_path)?;
+    let path = PathBuf::from(&request.volume_path);
     let volume = machine.volume(&request.volume_id)?;
     let usage = match publish::locate(&volume, &path)? {
         Located::Mounted { mount, .. } => filesystem_usage(&mount.target)?,
         Located::Node { .. } => {
             let total = signed(volume.record.capacity_bytes);
-            vec![VolumeUsage { total, unit: Unit::Bytes.into(), ..VolumeUsage::default() }]
+            vec![VolumeUsage {
+                total,
+                unit: Unit::Bytes.into(),
+                ..VolumeUsage::default()
+            }]
         }
         Located::MayBeStaged { .. } => {
             let id = volume.record.id.clone();
@@ -231,10 +263,13 @@ fn expand_volume(
     request: &csi::NodeExpandVolumeRequest,
 ) -> Result<csi::NodeExpandVolumeResponse, Refusal> {
     request::required("volume_id", &request.volume_id)?;
-    let path = request::path("volume_path", &request.volume_path)?;
+    request::required("volume_path", &request.volume_path)?;
+    let path = PathBuf::from(&request.volume_path);
     let asked = request::size(request.capacity_range.as_ref())?;
     let volume = machine.volume(&request.volume_id)?;
     let located = publish::locate(&volume, &path)?;
     let bytes = expand::expand(&volume, &located, asked.required_bytes)?;
-    Ok(csi::NodeExpandVolumeResponse { capacity_bytes: signed(bytes) })
+    Ok(csi::NodeExpandVolumeResponse {
+        capacity_bytes: signed(bytes),
+    })
 }

@@ -168,11 +168,19 @@ impl Pool {
     /// be read is not an error: it is left alone, logged, and named when it is asked for.
     pub fn open(state_dir: &Path, capacity_bytes: Option<u64>) -> Result<Self, PoolError> {
         let volumes = state_dir.join(VOLUMES);
-        let prepare = |source| PoolError::Prepare { path: volumes.clone(), source };
+        let prepare = |source| PoolError::Prepare {
+            path: volumes.clone(),
+            source,
+        };
         fs::create_dir_all(&volumes).map_err(prepare)?;
         let lock = lock(state_dir)?;
         let books = sweep_and_read(&volumes).map_err(prepare)?;
-        Ok(Self { volumes, capacity_bytes, books: Mutex::new(books), _lock: lock })
+        Ok(Self {
+            volumes,
+            capacity_bytes,
+            books: Mutex::new(books),
+            _lock: lock,
+        })
     }
 
     /// The volume with this id.
@@ -214,7 +222,8 @@ impl Pool {
     /// A name for a folder that is not a volume; never used twice, so that a tool which
     /// outlived a killed plugin cannot meet the next attempt's file.
     fn side_folder(&self, prefix: &str, id: &str) -> PathBuf {
-        self.volumes.join(format!("{prefix}{id}-{}", Uuid::new_v4().simple()))
+        self.volumes
+            .join(format!("{prefix}{id}-{}", Uuid::new_v4().simple()))
     }
 
     /// Changes to the books are single inserts and removals: a panic leaves none half done.
@@ -249,19 +258,30 @@ impl Pool {
 fn sync_folder(path: &Path) -> Result<(), PoolError> {
     File::open(path)
         .and_then(|folder| folder.sync_all())
-        .map_err(|source| PoolError::File { act: "sync", path: path.to_owned(), source })
+        .map_err(|source| PoolError::File {
+            act: "sync",
+            path: path.to_owned(),
+            source,
+        })
 }
 
 fn lock(state_dir: &Path) -> Result<File, PoolError> {
     let path = state_dir.join(LOCK);
-    let prepare = |source| PoolError::Prepare { path: path.clone(), source };
-    let file = File::options().create(true).write(true).truncate(false).open(&path);
+    let prepare = |source| PoolError::Prepare {
+        path: path.clone(),
+        source,
+    };
+    let file = File::options()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(&path);
     let file = file.map_err(prepare)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(PoolError::Locked { path: state_dir.to_owned() })
-        }
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(PoolError::Locked {
+            path: state_dir.to_owned(),
+        }),
         Err(error) => Err(prepare(error.into())),
     }
 }

@@ -130,8 +130,10 @@ pub enum PublishError {
 /// made for a failed call is removed by the unpublish that follows.
 pub fn publish(volume: &Volume, asked: &PublishAsked) -> Result<(), PublishError> {
     let id = || volume.record.id.clone();
-    let not_staged =
-        || PublishError::NotStaged { id: id(), staging: asked.staging.clone() };
+    let not_staged = || PublishError::NotStaged {
+        id: id(),
+        staging: asked.staging.clone(),
+    };
     let device = loopdev::find(&volume.image)?.ok_or_else(not_staged)?;
     let table = MountTable::read()?;
     let staging = mounts::resolve(&asked.staging).map_err(|_| not_staged())?;
@@ -151,9 +153,15 @@ pub fn publish(volume: &Volume, asked: &PublishAsked) -> Result<(), PublishError
     if let Some(top) = table.at(&target) {
         return already_there(volume, asked, top, places.contains(&top));
     }
-    let others: Vec<_> = places.into_iter().filter(|place| place.target != staging).collect();
+    let others: Vec<_> = places
+        .into_iter()
+        .filter(|place| place.target != staging)
+        .collect();
     if let (true, Some(other)) = (asked.single_writer, others.first()) {
-        return Err(PublishError::SecondWriter { id: id(), at: other.target.clone() });
+        return Err(PublishError::SecondWriter {
+            id: id(),
+            at: other.target.clone(),
+        });
     }
     make_target(volume, &target)?;
     passed(Step::PublishTarget);
@@ -182,13 +190,20 @@ fn already_there(
 ) -> Result<(), PublishError> {
     let target = asked.target.clone();
     if !ours {
-        return Err(PublishError::Occupied { target, by: "something else is mounted there" });
+        return Err(PublishError::Occupied {
+            target,
+            by: "something else is mounted there",
+        });
     }
     match top.is_read_only() == asked.read_only {
         true => Ok(()),
         false => {
             let id = volume.record.id.clone();
-            Err(PublishError::OtherMode { id, target, read_only: top.is_read_only() })
+            Err(PublishError::OtherMode {
+                id,
+                target,
+                read_only: top.is_read_only(),
+            })
         }
     }
 }
@@ -206,7 +221,11 @@ fn protect(
     }
     if let Some(other) = others.first() {
         let (id, at) = (volume.record.id.clone(), other.target.clone());
-        return Err(PublishError::Protection { id, at, read_only: present });
+        return Err(PublishError::Protection {
+            id,
+            at,
+            read_only: present,
+        });
     }
     Ok(device.set_read_only(read_only)?)
 }
@@ -222,14 +241,20 @@ fn make_target(volume: &Volume, target: &Path) -> Result<(), PublishError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             check_empty(volume.record.content, target)
         }
-        Err(source) => {
-            Err(PublishError::Target { act: "make", path: target.to_owned(), source })
-        }
+        Err(source) => Err(PublishError::Target {
+            act: "make",
+            path: target.to_owned(),
+            source,
+        }),
     }
 }
 
 fn check_empty(content: Content, target: &Path) -> Result<(), PublishError> {
-    let look = |source| PublishError::Target { act: "look at", path: target.to_owned(), source };
+    let look = |source| PublishError::Target {
+        act: "look at",
+        path: target.to_owned(),
+        source,
+    };
     let meta = fs::symlink_metadata(target).map_err(look)?;
     let fits = match content {
         Content::Block => meta.is_file() && meta.len() == 0,
@@ -241,7 +266,10 @@ fn check_empty(content: Content, target: &Path) -> Result<(), PublishError> {
         Content::Block => "it is not an empty file",
         Content::Filesystem { .. } => "it is not an empty folder",
     };
-    fits.then_some(()).ok_or_else(|| PublishError::Occupied { target: target.to_owned(), by })
+    fits.then_some(()).ok_or_else(|| PublishError::Occupied {
+        target: target.to_owned(),
+        by,
+    })
 }
 
 /// Makes the volume disappear from the target and removes the target; what is gone already
@@ -255,11 +283,15 @@ pub fn unpublish(
     target: &Path,
 ) -> Result<(), PublishError> {
     // Without its folder there is no target.
-    let Ok(target) = mounts::resolve(target) else { return Ok(()) };
+    let Ok(target) = mounts::resolve(target) else {
+        return Ok(());
+    };
     let table = MountTable::read()?;
     if table.at(&target).is_some() {
-        let not_there =
-            || PublishError::NotThere { id: volume_id.to_owned(), path: target.clone() };
+        let not_there = || PublishError::NotThere {
+            id: volume_id.to_owned(),
+            path: target.clone(),
+        };
         unmount_target(volume.ok_or_else(not_there)?, &target, &table)?;
     }
     passed(Step::UnpublishUnmounted);
@@ -268,11 +300,7 @@ pub fn unpublish(
     Ok(())
 }
 
-fn unmount_target(
-    volume: &Volume,
-    target: &Path,
-    table: &MountTable,
-) -> Result<(), PublishError> {
+fn unmount_target(volume: &Volume, target: &Path, table: &MountTable) -> Result<(), PublishError> {
     let taken = || PublishError::Occupied {
         target: target.to_owned(),
         by: "something else is mounted there",
@@ -283,7 +311,11 @@ fn unmount_target(
     if !table.at(target).is_some_and(|top| ours.contains(&top)) {
         return Err(taken());
     }
-    let layers = ours.iter().filter(|mount| mount.target == target).count().min(LAYERS_MAX);
+    let layers = ours
+        .iter()
+        .filter(|mount| mount.target == target)
+        .count()
+        .min(LAYERS_MAX);
     for _ in 0..layers {
         mounts::unmount(target)?;
     }
@@ -296,15 +328,20 @@ fn remove_target(target: &Path) -> Result<(), PublishError> {
         Ok(meta) if meta.is_file() && meta.len() == 0 => fs::remove_file(target),
         Ok(_) => {
             let by = "it is neither an empty file nor a folder";
-            return Err(PublishError::Occupied { target: target.to_owned(), by });
+            return Err(PublishError::Occupied {
+                target: target.to_owned(),
+                by,
+            });
         }
         Err(error) => Err(error),
     };
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => {
-            Err(PublishError::Target { act: "remove", path: target.to_owned(), source })
-        }
+        Err(source) => Err(PublishError::Target {
+            act: "remove",
+            path: target.to_owned(),
+            source,
+        }),
         Ok(()) => Ok(()),
     }
 }
@@ -314,14 +351,18 @@ fn remove_target(target: &Path) -> Result<(), PublishError> {
 /// # Errors
 /// It is not there.
 pub fn locate(volume: &Volume, path: &Path) -> Result<Located, PublishError> {
-    let not_there =
-        || PublishError::NotThere { id: volume.record.id.clone(), path: path.to_owned() };
+    let not_there = || PublishError::NotThere {
+        id: volume.record.id.clone(),
+        path: path.to_owned(),
+    };
     let resolved = mounts::resolve(path).map_err(|_| not_there())?;
     let device = loopdev::find(&volume.image)?.ok_or_else(not_there)?;
     let table = MountTable::read()?;
     match volume.record.content {
         Content::Filesystem { .. } => {
-            let top = table.at(&resolved).filter(|mount| mount.dev == device.dev());
+            let top = table
+                .at(&resolved)
+                .filter(|mount| mount.dev == device.dev());
             let mount = top.ok_or_else(not_there)?.clone();
             Ok(Located::Mounted { device, mount })
         }

@@ -161,11 +161,15 @@ pub fn read(folder: &Path) -> Result<VolumeRecord, RecordError> {
         let length = fs::metadata(path)?.len();
         match length <= RECORD_BYTES_MAX {
             true => fs::read(path),
-            false => Err(io::Error::other(format!("{length} bytes are too many for a record"))),
+            false => Err(io::Error::other(format!(
+                "{length} bytes are too many for a record"
+            ))),
         }
     };
-    let bytes =
-        read(&path).map_err(|source| RecordError::Read { path: path.clone(), source })?;
+    let bytes = read(&path).map_err(|source| RecordError::Read {
+        path: path.clone(),
+        source,
+    })?;
     parse(&bytes, folder, path)
 }
 
@@ -180,15 +184,24 @@ fn parse(bytes: &[u8], folder: &Path, path: PathBuf) -> Result<VolumeRecord, Rec
         Err(source) => return Err(RecordError::Parse { path, source }),
     };
     if head.format > FORMAT {
-        return Err(RecordError::Newer { path, found: head.format });
+        return Err(RecordError::Newer {
+            path,
+            found: head.format,
+        });
     }
     let record: VolumeRecord = match serde_json::from_slice(bytes) {
         Ok(record) => record,
         Err(source) => return Err(RecordError::Parse { path, source }),
     };
-    match folder.file_name().is_some_and(|name| name == record.id.as_str()) {
+    match folder
+        .file_name()
+        .is_some_and(|name| name == record.id.as_str())
+    {
         true => Ok(record),
-        false => Err(RecordError::Foreign { path, found: record.id }),
+        false => Err(RecordError::Foreign {
+            path,
+            found: record.id,
+        }),
     }
 }
 

@@ -29,22 +29,34 @@ pub struct Refusal {
 impl Refusal {
     /// A request that can never succeed as it is.
     pub fn invalid(text: impl Into<String>) -> Self {
-        Self { code: Code::InvalidArgument, text: text.into() }
+        Self {
+            code: Code::InvalidArgument,
+            text: text.into(),
+        }
     }
 
     /// An object that is not there.
     pub fn not_found(text: impl Into<String>) -> Self {
-        Self { code: Code::NotFound, text: text.into() }
+        Self {
+            code: Code::NotFound,
+            text: text.into(),
+        }
     }
 
     /// Another call is at work on the volume.
     pub fn busy(volume_id: &str) -> Self {
         let text = format!("another call is at work on volume {volume_id}; repeat this one later");
-        Self { code: Code::Aborted, text }
+        Self {
+            code: Code::Aborted,
+            text,
+        }
     }
 
     fn from_error(code: Code, error: &dyn Error) -> Self {
-        Self { code, text: chain(error) }
+        Self {
+            code,
+            text: chain(error),
+        }
     }
 }
 
@@ -69,9 +81,7 @@ impl From<PoolError> for Refusal {
                 Code::ResourceExhausted
             }
             PoolError::Unknown { .. } => Code::NotFound,
-            PoolError::CannotReserve { .. } | PoolError::Damaged { .. } => {
-                Code::FailedPrecondition
-            }
+            PoolError::CannotReserve { .. } | PoolError::Damaged { .. } => Code::FailedPrecondition,
             PoolError::Prepare { .. }
             | PoolError::Locked { .. }
             | PoolError::Measure { .. }
@@ -107,7 +117,7 @@ impl From<StageError> for Refusal {
             | StageError::NotTheFilesystem { .. }
             | StageError::Published { .. }
             | StageError::InUse { .. } => Code::FailedPrecondition,
-            StageError::Check(_)
+            StageError::Prepare(_)
             | StageError::ReadImage { .. }
             | StageError::Loop(_)
             | StageError::Mount(_) => Code::Internal,
@@ -125,9 +135,9 @@ impl From<PublishError> for Refusal {
             | PublishError::Protection { .. } => Code::FailedPrecondition,
             PublishError::OtherMode { .. } => Code::AlreadyExists,
             PublishError::NotThere { .. } => Code::NotFound,
-            PublishError::Target { .. }
-            | PublishError::Loop(_)
-            | PublishError::Mount(_) => Code::Internal,
+            PublishError::Target { .. } | PublishError::Loop(_) | PublishError::Mount(_) => {
+                Code::Internal
+            }
         };
         Self::from_error(code, &error)
     }
@@ -137,7 +147,10 @@ impl From<ExpandError> for Refusal {
     fn from(error: ExpandError) -> Self {
         let code = match &error {
             ExpandError::BackEndSmaller { .. } => Code::OutOfRange,
-            ExpandError::Grow(_) | ExpandError::Loop(_) => Code::Internal,
+            ExpandError::NotAllowed { .. } => Code::FailedPrecondition,
+            ExpandError::Probe { .. } | ExpandError::Grow(_) | ExpandError::Loop(_) => {
+                Code::Internal
+            }
         };
         Self::from_error(code, &error)
     }

@@ -48,11 +48,15 @@ pub fn required(field: &'static str, value: &str) -> Result<(), Refusal> {
 pub fn path(field: &'static str, value: &str) -> Result<PathBuf, Refusal> {
     required(field, value)?;
     let path = Path::new(value);
-    let climbs = path.components().any(|part| part == std::path::Component::ParentDir);
+    let climbs = path
+        .components()
+        .any(|part| part == std::path::Component::ParentDir);
     match path.is_absolute() && !climbs && !value.contains('\0') {
         // Without "." and doubled or trailing slashes.
         true => Ok(path.components().collect()),
-        false => Err(Refusal::invalid(format!("{field} {value:?} is not an absolute path"))),
+        false => Err(Refusal::invalid(format!(
+            "{field} {value:?} is not an absolute path"
+        ))),
     }
 }
 
@@ -71,28 +75,36 @@ pub fn size(range: Option<&CapacityRange>) -> Result<SizeAsked, SizeError> {
 /// # Errors
 /// Absent, or nothing that this plugin can do.
 pub fn usage(capability: Option<&VolumeCapability>) -> Result<Usage, Refusal> {
-    let capability =
-        capability.ok_or_else(|| Refusal::invalid("volume_capability is not set"))?;
+    let capability = capability.ok_or_else(|| Refusal::invalid("volume_capability is not set"))?;
     let access = match &capability.access_type {
         Some(AccessType::Block(_)) => Access::Block,
         Some(AccessType::Mount(mount)) => access_of(mount)?,
-        None => return Err(Refusal::invalid("volume_capability has neither block nor mount")),
+        None => {
+            return Err(Refusal::invalid(
+                "volume_capability has neither block nor mount",
+            ));
+        }
     };
-    let mode = capability.access_mode.as_ref().map_or(Mode::Unknown, |mode| mode.mode());
+    let mode = capability
+        .access_mode
+        .as_ref()
+        .map_or(Mode::Unknown, |mode| mode.mode());
     let (read_only, single_writer) = match mode {
         Mode::SingleNodeWriter | Mode::SingleNodeMultiWriter => (false, false),
         Mode::SingleNodeReaderOnly => (true, false),
         Mode::SingleNodeSingleWriter => (false, true),
         Mode::Unknown => return Err(Refusal::invalid("volume_capability has no access mode")),
-        Mode::MultiNodeReaderOnly
-        | Mode::MultiNodeSingleWriter
-        | Mode::MultiNodeMultiWriter => {
+        Mode::MultiNodeReaderOnly | Mode::MultiNodeSingleWriter | Mode::MultiNodeMultiWriter => {
             let mode = mode.as_str_name();
             let text = format!("access mode {mode}: a local volume is reachable on one node");
             return Err(Refusal::invalid(text));
         }
     };
-    Ok(Usage { access, read_only, single_writer })
+    Ok(Usage {
+        access,
+        read_only,
+        single_writer,
+    })
 }
 
 fn access_of(mount: &MountVolume) -> Result<Access, Refusal> {
@@ -106,7 +118,10 @@ fn access_of(mount: &MountVolume) -> Result<Access, Refusal> {
             Refusal::invalid(format!("fs_type {name:?} is neither ext4 nor xfs"))
         })?),
     };
-    Ok(Access::Mount { fs, options: mount.mount_flags.clone() })
+    Ok(Access::Mount {
+        fs,
+        options: mount.mount_flags.clone(),
+    })
 }
 
 /// Reads what all capabilities of a volume to be made have in common.
@@ -139,9 +154,9 @@ fn both(first: ContentAsked, next: ContentAsked) -> Result<ContentAsked, Refusal
             (one, other) => Ok(ContentAsked::Filesystem(one.or(other))),
         },
         (ContentAsked::Block, ContentAsked::Filesystem(_))
-        | (ContentAsked::Filesystem(_), ContentAsked::Block) => {
-            Err(Refusal::invalid("volume_capabilities ask for a block device and for a mount"))
-        }
+        | (ContentAsked::Filesystem(_), ContentAsked::Block) => Err(Refusal::invalid(
+            "volume_capabilities ask for a block device and for a mount",
+        )),
     }
 }
 
@@ -151,14 +166,16 @@ fn both(first: ContentAsked, next: ContentAsked) -> Result<ContentAsked, Refusal
 /// Unknown key or value, named.
 pub fn thin(parameters: &BTreeMap<String, String>) -> Result<bool, Refusal> {
     if let Some(key) = parameters.keys().find(|key| *key != THIN) {
-        return Err(Refusal::invalid(format!("parameter {key:?} is unknown; there is {THIN:?}")));
+        return Err(Refusal::invalid(format!(
+            "parameter {key:?} is unknown; there is {THIN:?}"
+        )));
     }
     match parameters.get(THIN).map(String::as_str) {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
-        Some(value) => {
-            Err(Refusal::invalid(format!("parameter {THIN}={value:?} is neither true nor false")))
-        }
+        Some(value) => Err(Refusal::invalid(format!(
+            "parameter {THIN}={value:?} is neither true nor false"
+        ))),
     }
 }
 
@@ -169,14 +186,18 @@ pub fn thin(parameters: &BTreeMap<String, String>) -> Result<bool, Refusal> {
 pub fn volume(request: &CreateVolumeRequest) -> Result<VolumeAsked, Refusal> {
     required("name", &request.name)?;
     if request.name.len() > NAME_BYTES_MAX {
-        return Err(Refusal::invalid(format!("name is longer than {NAME_BYTES_MAX} bytes")));
+        return Err(Refusal::invalid(format!(
+            "name is longer than {NAME_BYTES_MAX} bytes"
+        )));
     }
     if request.name.chars().any(char::is_control) {
         return Err(Refusal::invalid("name holds control characters"));
     }
     let content = content(&request.volume_capabilities)?;
     if request.volume_content_source.is_some() {
-        return Err(Refusal::invalid("volume_content_source: this plugin cannot copy volumes"));
+        return Err(Refusal::invalid(
+            "volume_content_source: this plugin cannot copy volumes",
+        ));
     }
     if let Some(key) = request.mutable_parameters.keys().next() {
         let text = format!("mutable parameter {key:?}: this plugin has none");

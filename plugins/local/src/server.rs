@@ -74,14 +74,20 @@ pub enum ServeError {
 /// Another kind of endpoint, a relative path, or one too long for a socket.
 pub fn socket_path(endpoint: &str) -> Result<PathBuf, ServeError> {
     let rest = endpoint.strip_prefix("unix:").unwrap_or(endpoint);
-    let path = rest.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(rest);
+    let path = rest
+        .strip_prefix("//")
+        .filter(|path| path.starts_with('/'))
+        .unwrap_or(rest);
     if !path.starts_with('/') || path.starts_with("//") {
-        return Err(ServeError::Endpoint { endpoint: endpoint.to_owned() });
+        return Err(ServeError::Endpoint {
+            endpoint: endpoint.to_owned(),
+        });
     }
     match path.len() {
-        length if length > SOCKET_PATH_BYTES_MAX => {
-            Err(ServeError::TooLong { path: path.into(), length })
-        }
+        length if length > SOCKET_PATH_BYTES_MAX => Err(ServeError::TooLong {
+            path: path.into(),
+            length,
+        }),
         _ => Ok(PathBuf::from(path)),
     }
 }
@@ -100,21 +106,33 @@ pub async fn serve(
     let served = Server::builder()
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
         .add_service(IdentityServer::new(IdentityService(Arc::clone(&machine))))
-        .add_service(ControllerServer::new(ControllerService(Arc::clone(&machine))))
+        .add_service(ControllerServer::new(ControllerService(Arc::clone(
+            &machine,
+        ))))
         .add_service(NodeServer::new(NodeService(machine)))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop)
         .await;
     // The next start removes it too.
     let _ = fs::remove_file(socket);
-    served.map_err(|source| ServeError::Serve { path: socket.to_owned(), source })
+    served.map_err(|source| ServeError::Serve {
+        path: socket.to_owned(),
+        source,
+    })
 }
 
 fn listen(socket: &Path) -> Result<UnixListener, ServeError> {
-    let failed = |source| ServeError::Listen { path: socket.to_owned(), source };
+    let failed = |source| ServeError::Listen {
+        path: socket.to_owned(),
+        source,
+    };
     // A socket of an earlier life: the lock on the state directory says that it is over.
     match fs::symlink_metadata(socket) {
         Ok(meta) if meta.file_type().is_socket() => fs::remove_file(socket).map_err(failed)?,
-        Ok(_) => return Err(ServeError::NotASocket { path: socket.to_owned() }),
+        Ok(_) => {
+            return Err(ServeError::NotASocket {
+                path: socket.to_owned(),
+            });
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
@@ -129,10 +147,23 @@ mod tests {
 
     #[test]
     fn endpoints_are_read_as_csi_and_its_users_spell_them() {
-        for endpoint in ["unix:///csi/csi.sock", "unix:/csi/csi.sock", "/csi/csi.sock"] {
-            assert_eq!(socket_path(endpoint).expect(endpoint), Path::new("/csi/csi.sock"));
+        for endpoint in [
+            "unix:///csi/csi.sock",
+            "unix:/csi/csi.sock",
+            "/csi/csi.sock",
+        ] {
+            assert_eq!(
+                socket_path(endpoint).expect(endpoint),
+                Path::new("/csi/csi.sock")
+            );
         }
-        for endpoint in ["", "csi.sock", "unix://csi.sock", "tcp://127.0.0.1:1", "unix:////a"] {
+        for endpoint in [
+            "",
+            "csi.sock",
+            "unix://csi.sock",
+            "tcp://127.0.0.1:1",
+            "unix:////a",
+        ] {
             assert!(socket_path(endpoint).is_err(), "{endpoint:?}");
         }
         let long = format!("unix:///{}", "a".repeat(107));

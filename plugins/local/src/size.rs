@@ -72,8 +72,14 @@ impl SizeAsked {
         let unsigned = |n: i64| u64::try_from(n).map_err(|_| SizeError::Negative(n));
         let (required_bytes, limit_bytes) = (unsigned(required)?, unsigned(limit)?);
         match limit_bytes != 0 && limit_bytes < required_bytes {
-            true => Err(SizeError::Crossed { required: required_bytes, limit: limit_bytes }),
-            false => Ok(Self { required_bytes, limit_bytes }),
+            true => Err(SizeError::Crossed {
+                required: required_bytes,
+                limit: limit_bytes,
+            }),
+            false => Ok(Self {
+                required_bytes,
+                limit_bytes,
+            }),
         }
     }
 
@@ -109,7 +115,11 @@ pub fn choose(asked: SizeAsked, fs: Option<FsKind>) -> Result<u64, SizeError> {
     let below_xfs = fs == Some(FsKind::Xfs) && wanted < least;
     if below_xfs || (asked.limit_bytes != 0 && asked.limit_bytes < least) {
         let content = fs.map_or("a block volume", FsKind::name);
-        return Err(SizeError::TooSmall { asked: wanted, content, least });
+        return Err(SizeError::TooSmall {
+            asked: wanted,
+            content,
+            least,
+        });
     }
     let wanted = wanted.max(least);
     [GRANULE_BYTES, BLOCK_BYTES]
@@ -117,7 +127,10 @@ pub fn choose(asked: SizeAsked, fs: Option<FsKind>) -> Result<u64, SizeError> {
         .filter_map(|unit| wanted.checked_next_multiple_of(unit))
         .chain([wanted - wanted % BLOCK_BYTES])
         .find(|&bytes| asked.admits(bytes) && bytes >= least && i64::try_from(bytes).is_ok())
-        .ok_or(SizeError::Unaligned { required: wanted, limit: asked.limit_bytes })
+        .ok_or(SizeError::Unaligned {
+            required: wanted,
+            limit: asked.limit_bytes,
+        })
 }
 
 #[cfg(test)]

@@ -109,9 +109,9 @@ pub enum StageError {
         /// The kernel's word.
         source: io::Error,
     },
-    /// The file system is damaged and could not be repaired.
-    #[error("cannot repair the damaged file system")]
-    Check(#[source] MkfsError),
+    /// The file system is damaged and could not be repaired, or could not be grown.
+    #[error("cannot check or grow the file system before its mount")]
+    Prepare(#[source] MkfsError),
     /// The loop device failed.
     #[error("the loop device failed")]
     Loop(#[from] LoopError),
@@ -127,7 +127,10 @@ pub enum StageError {
 /// or absent, or the kernel refused. A device attached for a failed mount goes by itself.
 pub fn stage(volume: &Volume, staging: &Path, access: &Access) -> Result<(), StageError> {
     check_access(volume, access)?;
-    let no_path = |source| StageError::NoPath { path: staging.to_owned(), source };
+    let no_path = |source| StageError::NoPath {
+        path: staging.to_owned(),
+        source,
+    };
     let staging = fs::canonicalize(staging).map_err(no_path)?;
     match (volume.record.content, access) {
         (Content::Filesystem { fs, formatted }, Access::Mount { options, .. }) => {
@@ -172,29 +175,55 @@ fn stage_mount(
     Ok(())
 }
 
-/// Refuses an image that is not as we made it; repairs ext4 that the kernel marked.
+/// Refuses an image that is not as we made it; repairs and grows ext4 that nobody uses.
 fn check_filesystem(
     volume: &Volume,
     (fs, expected): (FsKind, Uuid),
     in_use: bool,
 ) -> Result<(), StageError> {
-    let found = superblock::probe(&volume.image)
-        .map_err(|source| StageError::ReadImage { path: volume.image.clone(), source })?;
+    let found = superblock::probe(&volume.image).map_err(|source| StageError::ReadImage {
+        path: volume.image.clone(),
+        source,
+    })?;
     match found {
-        Found::Filesystem { fs: of, uuid, has_errors } if (of, uuid) == (fs, expected) => {
-            if has_errors && !in_use {
-                tracing::warn!(volume_id = %volume.record.id, "marked as damaged, checking it");
-                mkfs::check_ext4(&volume.image).map_err(StageError::Check)?;
+        Found::Filesystem {
+            fs: of,
+            uuid,
+            bytes,
+            has_errors,
+        } if (of, uuid) == (fs, expected) => {
+            if fs == FsKind::Ext4 && !in_use {
+                prepare_ext4(volume, bytes, has_errors).map_err(StageError::Prepare)?;
             }
             Ok(())
         }
         Found::Blank | Found::Unknown | Found::Filesystem { .. } => {
             let (id, image) = (volume.record.id.clone(), volume.image.clone());
-            let error = StageError::NotTheFilesystem { id, fs, expected, image, found };
+            let error = StageError::NotTheFilesystem {
+                id,
+                fs,
+                expected,
+                image,
+                found,
+            };
             tracing::error!(volume_id = %volume.record.id, "{error}");
             Err(error)
         }
     }
+}
+
+/// What has to be done to ext4 before it is mounted. Growing is left to the mounted file
+/// system, which does it in its journal, unless this process is not allowed to.
+fn prepare_ext4(volume: &Volume, bytes: u64, has_errors: bool) -> Result<(), MkfsError> {
+    if has_errors {
+        tracing::warn!(volume_id = %volume.record.id, "marked as damaged, checking it");
+        mkfs::check_ext4(&volume.image)?;
+    }
+    if !mkfs::fills(bytes, volume.record.capacity_bytes) && !mkfs::may_grow_mounted_ext4() {
+        tracing::info!(volume_id = %volume.record.id, "growing before the mount");
+        mkfs::grow_unused_ext4(&volume.image)?;
+    }
+    Ok(())
 }
 
 /// Says whether the volume can be used like this at all.
@@ -211,7 +240,11 @@ pub fn check_access(volume: &Volume, access: &Access) -> Result<(), StageError> 
             Some(_) | None => return Ok(()),
         },
     };
-    Err(StageError::WrongAccess { id: volume.record.id.clone(), has, asked })
+    Err(StageError::WrongAccess {
+        id: volume.record.id.clone(),
+        has,
+        asked,
+    })
 }
 
 /// Unmounts the staging path and gives the device back; what is gone already is fine.
@@ -247,15 +280,22 @@ pub fn unstage(volume: &Volume, staging: &Path) -> Result<(), StageError> {
 /// # Errors
 /// Something else is mounted there.
 pub fn nothing_at(staging: &Path, volume_id: &str) -> Result<(), StageError> {
-    let Ok(path) = mounts::resolve(staging) else { return Ok(()) };
+    let Ok(path) = mounts::resolve(staging) else {
+        return Ok(());
+    };
     match MountTable::read()?.at(&path) {
         None => Ok(()),
-        Some(_) => Err(StageError::Occupied { path, id: volume_id.to_owned() }),
+        Some(_) => Err(StageError::Occupied {
+            path,
+            id: volume_id.to_owned(),
+        }),
     }
 }
 
 fn unmount_staged(volume: &Volume, staging: &Path, dev: u64) -> Result<(), StageError> {
-    let Ok(staging) = mounts::resolve(staging) else { return Ok(()) };
+    let Ok(staging) = mounts::resolve(staging) else {
+        return Ok(());
+    };
     let table = MountTable::read()?;
     match table.at(&staging) {
         None => return Ok(()),
@@ -277,7 +317,9 @@ fn unmount_staged(volume: &Volume, staging: &Path, dev: u64) -> Result<(), Stage
 /// # Errors
 /// It is mounted or attached.
 pub fn ensure_unused(volume: &Volume) -> Result<(), StageError> {
-    let Some(device) = loopdev::find(&volume.image)? else { return Ok(()) };
+    let Some(device) = loopdev::find(&volume.image)? else {
+        return Ok(());
+    };
     let (id, node, dev) = (volume.record.id.clone(), device.path(), device.dev());
     drop(device);
     let table = MountTable::read()?;
@@ -298,9 +340,15 @@ pub fn ensure_unused(volume: &Volume) -> Result<(), StageError> {
 }
 
 fn occupied(volume: &Volume, path: &Path) -> StageError {
-    StageError::Occupied { path: path.to_owned(), id: volume.record.id.clone() }
+    StageError::Occupied {
+        path: path.to_owned(),
+        id: volume.record.id.clone(),
+    }
 }
 
 fn published(volume: &Volume, target: &Path) -> StageError {
-    StageError::Published { id: volume.record.id.clone(), target: target.to_owned() }
+    StageError::Published {
+        id: volume.record.id.clone(),
+        target: target.to_owned(),
+    }
 }

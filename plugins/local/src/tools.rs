@@ -43,12 +43,16 @@ pub fn missing() -> Vec<&'static str> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<_> = std::env::split_paths(&path).collect();
     let found = |tool: &&str| folders.iter().any(|folder| is_program(&folder.join(tool)));
-    REQUIRED_TOOLS.into_iter().filter(|tool| !found(tool)).collect()
+    REQUIRED_TOOLS
+        .into_iter()
+        .filter(|tool| !found(tool))
+        .collect()
 }
 
 fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
-    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    path.metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 /// Runs a tool to its end; exit statuses up to `status_max` count as success.
@@ -70,7 +74,11 @@ where
     }
     let printed = [output.stdout, output.stderr].concat();
     let complaint = complaint(&String::from_utf8_lossy(&printed));
-    Err(ToolError::Failed { tool, status: output.status, complaint })
+    Err(ToolError::Failed {
+        tool,
+        status: output.status,
+        complaint,
+    })
 }
 
 /// The end of the output on one line.

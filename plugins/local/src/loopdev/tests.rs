@@ -12,11 +12,20 @@ struct Image {
 
 impl Image {
     fn new(bytes: u64) -> Self {
-        assert!(rustix::process::geteuid().is_root(), "loop devices need root");
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "loop devices need root"
+        );
         let folder = tempfile::tempdir().expect("temp dir");
         let path = folder.path().join("data.img");
-        File::create(&path).expect("create").set_len(bytes).expect("set length");
-        Self { _folder: folder, path }
+        File::create(&path)
+            .expect("create")
+            .set_len(bytes)
+            .expect("set length");
+        Self {
+            _folder: folder,
+            path,
+        }
     }
 }
 
@@ -44,7 +53,10 @@ fn an_attached_image_is_found_until_it_is_detached() {
     let found = find(&image.path).expect("find").expect("attached");
     assert_eq!(found.number(), number);
     assert!(!found.goes_by_itself());
-    assert!(find(&other.path).expect("find").is_none(), "same name, another file");
+    assert!(
+        find(&other.path).expect("find").is_none(),
+        "same name, another file"
+    );
     found.detach().expect("detach");
     let left = wait_detached(&image.path, Duration::from_secs(5)).expect("find");
     assert!(left.is_none(), "{left:?}");
@@ -71,18 +83,30 @@ fn a_renamed_image_is_still_the_same_device() {
     let found = find(&moved).expect("find").expect("attached");
     assert_eq!(found.number(), device.number());
     drop((found, device));
-    find(&moved).expect("find").expect("attached").detach().expect("detach");
+    find(&moved)
+        .expect("find")
+        .expect("attached")
+        .detach()
+        .expect("detach");
 }
 
 #[test]
 fn a_grown_image_shows_after_a_refresh_and_protection_holds() {
     let image = Image::new(1 << 20);
     let device = attach(&image.path, Lifetime::UntilDetached).expect("attach");
-    File::options().write(true).open(&image.path).expect("open").set_len(2 << 20).expect("grow");
+    File::options()
+        .write(true)
+        .open(&image.path)
+        .expect("open")
+        .set_len(2 << 20)
+        .expect("grow");
     device.refresh_size().expect("refresh");
     let last = (2 << 20) - 512;
     let node = || File::options().write(true).open(device.path());
-    node().expect("open").write_all_at(&[7; 512], last).expect("write at the new end");
+    node()
+        .expect("open")
+        .write_all_at(&[7; 512], last)
+        .expect("write at the new end");
     assert!(!device.is_read_only().expect("ask"));
     device.set_read_only(true).expect("protect");
     assert!(device.is_read_only().expect("ask"));

@@ -46,7 +46,10 @@ pub(super) struct Books {
 impl Books {
     pub(super) fn get(&self, id: &str) -> Result<VolumeRecord, PoolError> {
         if let Some(cause) = self.damaged.get(id) {
-            return Err(PoolError::Damaged { id: id.to_owned(), cause: cause.clone() });
+            return Err(PoolError::Damaged {
+                id: id.to_owned(),
+                cause: cause.clone(),
+            });
         }
         let record = self.volumes.get(id).cloned();
         record.ok_or_else(|| PoolError::Unknown { id: id.to_owned() })
@@ -67,8 +70,15 @@ impl Books {
     pub(super) fn page(&self, after: Option<&str>, max: usize) -> Page {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut rest = self.volumes.range::<str, _>((start, Bound::Unbounded));
-        let volumes = rest.by_ref().take(max).map(|(_, record)| record.clone()).collect();
-        Page { volumes, more: rest.next().is_some() }
+        let volumes = rest
+            .by_ref()
+            .take(max)
+            .map(|(_, record)| record.clone())
+            .collect();
+        Page {
+            volumes,
+            more: rest.next().is_some(),
+        }
     }
 
     pub(super) fn space(&self, measured: Measured) -> Space {
@@ -77,18 +87,30 @@ impl Books {
         let free = measured.pool_bytes.saturating_sub(taken);
         // What is in the making is not in the disk's figure for certain, so it counts twice
         // for a moment rather than not at all.
-        let available_bytes = free.min(measured.disk_bytes).saturating_sub(self.pending_bytes);
-        Space { pool_bytes: measured.pool_bytes, available_bytes }
+        let available_bytes = free
+            .min(measured.disk_bytes)
+            .saturating_sub(self.pending_bytes);
+        Space {
+            pool_bytes: measured.pool_bytes,
+            available_bytes,
+        }
     }
 
     /// Promises room, if there is enough.
     pub(super) fn promise(&mut self, asked: u64, measured: Measured) -> Result<(), PoolError> {
-        let Space { pool_bytes: pool, available_bytes: available } = self.space(measured);
+        let Space {
+            pool_bytes: pool,
+            available_bytes: available,
+        } = self.space(measured);
         if asked > pool {
             return Err(PoolError::AbovePool { asked, pool });
         }
         if asked > available {
-            return Err(PoolError::Exhausted { asked, available, pool });
+            return Err(PoolError::Exhausted {
+                asked,
+                available,
+                pool,
+            });
         }
         self.pending_bytes += asked;
         Ok(())

@@ -73,7 +73,10 @@ impl Pool {
         let promised = if asked.thin { 0 } else { bytes };
         let measured = self.measure()?;
         if bytes > measured.pool_bytes {
-            return Err(PoolError::AbovePool { asked: bytes, pool: measured.pool_bytes });
+            return Err(PoolError::AbovePool {
+                asked: bytes,
+                pool: measured.pool_bytes,
+            });
         }
         self.books().promise(promised, measured)?;
         let made = self.make(&record_of(asked, bytes));
@@ -101,7 +104,10 @@ impl Pool {
         if let Err(error) = self.sync_names() {
             // Not listed and not certain: back to nothing, which the next start sweeps.
             let aside = self.side_folder(CREATING, &record.id);
-            if fs::rename(&folder, &aside).and_then(|()| clear_folder(&aside)).is_err() {
+            if fs::rename(&folder, &aside)
+                .and_then(|()| clear_folder(&aside))
+                .is_err()
+            {
                 tracing::error!(path = %folder.display(), "cannot undo a volume half made");
             }
             return Err(error);
@@ -114,7 +120,10 @@ impl Pool {
 fn record_of(asked: &VolumeAsked, bytes: u64) -> VolumeRecord {
     let content = match asked.content.fs() {
         None => Content::Block,
-        Some(fs) => Content::Filesystem { fs, formatted: Uuid::new_v4() },
+        Some(fs) => Content::Filesystem {
+            fs,
+            formatted: Uuid::new_v4(),
+        },
     };
     let id = Pool::id_of(&asked.name);
     let mut record = VolumeRecord::new(id, asked.name.clone(), bytes, content);
@@ -140,7 +149,10 @@ fn same_or_different(found: VolumeRecord, asked: &VolumeAsked) -> Result<VolumeR
     let other_room = (found.thin != asked.thin).then(|| format!("thin={}", found.thin));
     match other_content.or(other_size).or(other_room) {
         None => Ok(found),
-        Some(what) => Err(PoolError::Different { name: found.name, what }),
+        Some(what) => Err(PoolError::Different {
+            name: found.name,
+            what,
+        }),
     }
 }
 
@@ -170,10 +182,18 @@ pub(super) fn extend(
     let path = image.to_owned();
     done.map_err(|source| match source.kind() {
         io::ErrorKind::Unsupported => PoolError::CannotReserve { path },
-        io::ErrorKind::StorageFull
-        | io::ErrorKind::QuotaExceeded
-        | io::ErrorKind::FileTooLarge => PoolError::DiskFull { asked, path, source },
-        _ => PoolError::File { act: "extend", path, source },
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            PoolError::DiskFull {
+                asked,
+                path,
+                source,
+            }
+        }
+        _ => PoolError::File {
+            act: "extend",
+            path,
+            source,
+        },
     })
 }
 
@@ -182,9 +202,14 @@ fn sync_both(folder: &Path, image: &Path, record: &VolumeRecord) -> Result<(), P
     std::thread::scope(|scope| {
         let image_synced = scope.spawn(|| File::open(image)?.sync_all());
         record::write(folder, RECORD_FILE, record).map_err(PoolError::Record)?;
-        image_synced.join().expect("opening and syncing a file does not panic").map_err(|source| {
-            PoolError::File { act: "sync", path: image.to_owned(), source }
-        })
+        image_synced
+            .join()
+            .expect("opening and syncing a file does not panic")
+            .map_err(|source| PoolError::File {
+                act: "sync",
+                path: image.to_owned(),
+                source,
+            })
     })
 }
 
@@ -197,7 +222,11 @@ impl HalfMade {
     fn new(path: PathBuf) -> Result<Self, PoolError> {
         match fs::create_dir(&path) {
             Ok(()) => Ok(Self { path }),
-            Err(source) => Err(PoolError::File { act: "create", path, source }),
+            Err(source) => Err(PoolError::File {
+                act: "create",
+                path,
+                source,
+            }),
         }
     }
 
@@ -215,7 +244,8 @@ impl HalfMade {
 impl Drop for HalfMade {
     fn drop(&mut self) {
         if let Err(error) = clear_folder(&self.path) {
-            tracing::error!(path = %self.path.display(), %error, "cannot remove a half-made volume");
+            let path = self.path.display();
+            tracing::error!(%path, %error, "cannot remove a half-made volume");
         }
     }
 }

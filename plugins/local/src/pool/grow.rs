@@ -32,13 +32,23 @@ impl Pool {
             };
         }
         let bytes = size::choose(asked, None)?;
-        let promised = if old.thin { 0 } else { bytes - old.capacity_bytes };
+        let promised = if old.thin {
+            0
+        } else {
+            bytes - old.capacity_bytes
+        };
         let measured = self.measure()?;
         if bytes > measured.pool_bytes {
-            return Err(PoolError::AbovePool { asked: bytes, pool: measured.pool_bytes });
+            return Err(PoolError::AbovePool {
+                asked: bytes,
+                pool: measured.pool_bytes,
+            });
         }
         self.books().promise(promised, measured)?;
-        let grown = self.lengthen(VolumeRecord { capacity_bytes: bytes, ..old });
+        let grown = self.lengthen(VolumeRecord {
+            capacity_bytes: bytes,
+            ..old
+        });
         let mut books = self.books();
         books.settle(promised);
         let record = grown?;
@@ -53,7 +63,10 @@ impl Pool {
             let path = image.clone();
             move |source| PoolError::File { act, path, source }
         };
-        let file = File::options().write(true).open(&image).map_err(fail("open"))?;
+        let file = File::options()
+            .write(true)
+            .open(&image)
+            .map_err(fail("open"))?;
         let old = file.metadata().map_err(fail("measure"))?.len();
         if old < record.capacity_bytes
             && let Err(error) = extend(&file, &image, old..record.capacity_bytes, record.thin)
@@ -67,8 +80,11 @@ impl Pool {
         record::write(&folder, NEW_RECORD_FILE, &record).map_err(PoolError::Record)?;
         passed(Step::GrowWritten);
         let path = folder.join(RECORD_FILE);
-        fs::rename(folder.join(NEW_RECORD_FILE), &path)
-            .map_err(|source| PoolError::File { act: "replace", path, source })?;
+        fs::rename(folder.join(NEW_RECORD_FILE), &path).map_err(|source| PoolError::File {
+            act: "replace",
+            path,
+            source,
+        })?;
         sync_folder(&folder)?;
         passed(Step::GrowDurable);
         Ok(record)

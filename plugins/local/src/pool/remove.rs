@@ -25,8 +25,11 @@ impl Pool {
         }
         let aside = self.side_folder(DELETING, id);
         let folder = self.folder(id);
-        fs::rename(&folder, &aside)
-            .map_err(|source| PoolError::File { act: "take the name from", path: folder, source })?;
+        fs::rename(&folder, &aside).map_err(|source| PoolError::File {
+            act: "take the name from",
+            path: folder,
+            source,
+        })?;
         passed(Step::DeleteRenamed);
         if let Err(error) = self.sync_names() {
             if let Err(error) = fs::rename(&aside, self.folder(id)) {
