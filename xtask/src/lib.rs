@@ -2,8 +2,11 @@
 //! Each verb of `cargo xtask` is a module; none of it is part of the product.
 
 pub mod command;
+pub mod demo;
 pub mod deny;
+pub mod pack;
 pub mod places;
 pub mod setup;
 pub mod steps;
+pub mod test;
 pub mod tidy;

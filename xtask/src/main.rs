@@ -2,6 +2,8 @@
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
+use xtask::places::Profile;
+use xtask::test::Stage;
 
 /// Everything that is done to this repository.
 #[derive(Debug, Parser)]
@@ -13,6 +15,26 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Do the main job once: plugin image in, file on a volume out
+    Demo {
+        /// Master and agent as two processes
+        #[arg(long)]
+        split: bool,
+    },
+    /// Run every check and test, quick ones first
+    Test {
+        /// Only this stage; may be repeated
+        #[arg(long = "stage", value_enum)]
+        stages: Vec<Stage>,
+    },
+    /// Pack the images of the demo and the tests into target/images
+    Pack {
+        /// With optimised programs
+        #[arg(long)]
+        release: bool,
+    },
+    /// Clean up what killed test runs have left on this machine
+    Sweep,
     /// Install what the other verbs need, and say what
     Setup,
     /// Check sizes, purity, arrows, names, text and links
@@ -27,6 +49,20 @@ enum Verb {
 
 fn main() -> Result<()> {
     match Arguments::parse().verb {
+        Verb::Demo { split } => xtask::demo::run(split),
+        Verb::Test { stages } => {
+            xtask::setup::ensure()?;
+            xtask::test::run(&stages)
+        }
+        Verb::Pack { release } => xtask::pack::pack(if release {
+            Profile::Release
+        } else {
+            Profile::Dev
+        }),
+        Verb::Sweep => {
+            sutler_testkit::world::sweep();
+            Ok(())
+        }
         Verb::Setup => {
             xtask::setup::ensure()?;
             xtask::setup::go()?;

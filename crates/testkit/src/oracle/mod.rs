@@ -26,6 +26,7 @@ use std::fmt;
 use anyhow::Result;
 
 use crate::world::World;
+pub use observe::volumes_of;
 pub use rules::check;
 
 /// A broken invariant.

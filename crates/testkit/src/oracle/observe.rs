@@ -65,11 +65,17 @@ fn ask_plugins(world: &World) -> Result<BTreeMap<String, Vec<ListedVolume>>> {
     Ok(listed)
 }
 
-/// Gives what the plugin behind one socket lists.
+/// Gives what one plugin of a world lists, on all machines together.
 ///
 /// # Errors
-/// It does not answer, or answers with an error.
-pub(crate) fn list_volumes(socket: &Path) -> Result<Vec<ListedVolume>> {
+/// It does not run, does not answer, or answers with an error.
+pub fn volumes_of(world: &World, plugin: &str) -> Result<Vec<ListedVolume>> {
+    ask_plugins(world)?
+        .remove(plugin)
+        .with_context(|| format!("plugin {plugin} does not run"))
+}
+
+fn list_volumes(socket: &Path) -> Result<Vec<ListedVolume>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -10,7 +10,9 @@ use std::time::Duration;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::containers::Container;
+use anyhow::{Context, Result};
+
+use super::{WORLDS, containers, network};
 use crate::{machine, poll};
 
 /// Longest wait for killed processes and their mounts to go.
@@ -19,8 +21,36 @@ const GONE_WITHIN: Duration = Duration::from_secs(20);
 /// Rounds of looking again, for what appears while the last of it goes.
 const ROUNDS_MAX: usize = 5;
 
+/// File in a world's folder that names the process it belongs to.
+const OWNER: &str = "owner";
+
+/// Notes that a world belongs to this process.
+pub(super) fn own(root: &Path) -> Result<()> {
+    let path = root.join(OWNER);
+    fs::write(&path, std::process::id().to_string()).with_context(|| path.display().to_string())
+}
+
+/// Cleans up the worlds of processes that have ended without doing so: killed ones.
+pub fn sweep() {
+    for root in machine::subfolders(Path::new(WORLDS)) {
+        let Ok(owner) = fs::read_to_string(root.join(OWNER)) else {
+            continue;
+        };
+        let is_world = root
+            .file_name()
+            .is_some_and(|n| n.to_string_lossy().starts_with("st-"));
+        let owner_lives = owner.parse().ok().and_then(machine::process).is_some();
+        if is_world && !owner_lives {
+            println!("sweeping {}", root.display());
+            clean(&root);
+            network::sweep(&root);
+        }
+    }
+}
+
 /// Cleans up and tells on standard error what would not go.
-pub(super) fn clean(root: &Path, containers: &[Container]) {
+pub(super) fn clean(root: &Path) {
+    let containers = containers::of_agents(&machine::subfolders(root));
     let cgroups: Vec<PathBuf> = containers
         .iter()
         .filter_map(|container| container.cgroup.as_deref())
@@ -103,5 +133,65 @@ fn remove_cgroup(folder: &Path) {
 fn report<T, E: std::fmt::Display>(result: Result<T, E>) {
     if let Err(error) = result {
         eprintln!("clean-up: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process, a mount in a mount and a loop device, as a killed world leaves them.
+    fn leave_behind(root: &Path) -> u32 {
+        let run = |line: &str| {
+            let status = Command::new("sh")
+                .args(["-ec", line])
+                .current_dir(root)
+                .status();
+            assert!(status.expect("sh is everywhere").success(), "{line}");
+        };
+        run("mkdir m && mount -t tmpfs t m && mkdir m/n && mount -t tmpfs t m/n");
+        run("truncate -s 1M file && losetup --find file");
+        let marker = root.join("never-written");
+        let child = Command::new("tail")
+            .arg("-F")
+            .arg(marker)
+            .stderr(Stdio::null())
+            .spawn();
+        child.expect("tail is everywhere").id()
+    }
+
+    #[test]
+    fn what_a_killed_world_left_is_swept_and_a_living_ones_is_not() {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "mounts and loop devices need root"
+        );
+        let folder = || tempfile::Builder::new().prefix("st-").tempdir_in(WORLDS);
+        let living = folder().expect("a folder");
+        own(living.path()).expect("is ours");
+        let killed = folder().expect("a folder").keep();
+        let pid = leave_behind(&killed);
+        let mut ended = Command::new("true").spawn().expect("true is everywhere");
+        ended.wait().expect("was started here");
+        fs::write(killed.join(OWNER), ended.id().to_string()).expect("is ours");
+
+        sweep();
+
+        assert!(
+            living.path().join(OWNER).exists(),
+            "a living world was swept"
+        );
+        assert!(!killed.exists(), "{} is left", killed.display());
+        assert_eq!(machine::mounts_under(&killed), []);
+        assert_eq!(
+            machine::process(i32::try_from(pid).expect("pids are small")),
+            None
+        );
+        let backing = killed.join("file");
+        assert!(
+            machine::loop_devices()
+                .iter()
+                .all(|device| device.backing != backing)
+        );
     }
 }

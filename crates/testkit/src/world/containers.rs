@@ -25,10 +25,13 @@ pub struct Container {
     pub socket: Option<PathBuf>,
 }
 
-/// Gives the containers below one agent's state folder.
-pub(super) fn of_agent(state_dir: &Path) -> Vec<Container> {
-    let folders = machine::subfolders(&state_dir.join("agent/containers"));
-    folders.into_iter().map(read).collect()
+/// Gives the containers below agents' state folders.
+pub(super) fn of_agents(state_dirs: &[PathBuf]) -> Vec<Container> {
+    let folders = state_dirs.iter().map(|dir| dir.join("agent/containers"));
+    folders
+        .flat_map(|folder| machine::subfolders(&folder))
+        .map(read)
+        .collect()
 }
 
 fn read(folder: PathBuf) -> Container {

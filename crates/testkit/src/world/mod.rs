@@ -13,6 +13,7 @@
 //! ```
 
 mod cleanup;
+mod config;
 mod containers;
 mod daemon;
 mod network;
@@ -27,6 +28,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::poll;
+pub use cleanup::sweep;
+pub use config::{Shape, WorldConfig, images_folder};
 pub use containers::Container;
 pub use daemon::Daemon;
 pub use network::Network;
@@ -42,75 +45,8 @@ pub const COMMAND_WITHIN: Duration = Duration::from_secs(90);
 /// The definition of the local plugin; its image is replaced by the packed one.
 const LOCAL_DEFINITION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../catalogue/local.toml");
 
-/// Which processes a world has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
-    /// `sutler up`: master and agent in one process.
-    Up,
-    /// A master and this many agents as processes of their own, on loopback.
-    Split(usize),
-    /// The same, each agent in a network namespace, over TLS.
-    Namespaces(usize),
-}
-
-/// What a world is made of.
-#[derive(Debug, Clone)]
-pub struct WorldConfig {
-    /// The program.
-    pub sutler: PathBuf,
-    /// The folder with packed images.
-    pub images: PathBuf,
-    /// Its processes.
-    pub shape: Shape,
-    /// Whether the local plugin is there.
-    pub local: bool,
-    /// More arguments of the master.
-    pub master_args: Vec<String>,
-    /// Environment of every process.
-    pub env: Vec<(String, String)>,
-}
-
-impl WorldConfig {
-    /// `sutler up` with the local plugin.
-    pub fn new(sutler: impl Into<PathBuf>) -> Self {
-        Self {
-            sutler: sutler.into(),
-            images: images_folder(),
-            shape: Shape::Up,
-            local: true,
-            master_args: Vec::new(),
-            env: Vec::new(),
-        }
-    }
-
-    /// The same with other processes.
-    #[must_use]
-    pub fn shape(mut self, shape: Shape) -> Self {
-        self.shape = shape;
-        self
-    }
-
-    /// The same without the local plugin.
-    #[must_use]
-    pub fn without_local(mut self) -> Self {
-        self.local = false;
-        self
-    }
-
-    /// The same with more arguments for the master.
-    #[must_use]
-    pub fn master_args(mut self, args: &[&str]) -> Self {
-        self.master_args
-            .extend(args.iter().map(ToString::to_string));
-        self
-    }
-}
-
-/// Gives the folder of the images that `cargo xtask pack` makes, or `SUTLER_TEST_IMAGES`.
-pub fn images_folder() -> PathBuf {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/images");
-    std::env::var_os("SUTLER_TEST_IMAGES").map_or(default, PathBuf::from)
-}
+/// Where worlds lie: short, since a socket's path may have 107 bytes.
+const WORLDS: &str = "/tmp";
 
 /// A running cluster.
 #[derive(Debug)]
@@ -152,8 +88,9 @@ impl World {
         );
         let root = tempfile::Builder::new()
             .prefix("st-")
-            .tempdir_in("/tmp")?
+            .tempdir_in(WORLDS)?
             .keep();
+        cleanup::own(&root)?;
         let network = match config.shape {
             Shape::Namespaces(agents) => Some(Network::make(&root, agents)?),
             Shape::Up | Shape::Split(_) => None,
@@ -243,11 +180,11 @@ impl World {
         Ok(())
     }
 
-    /// Waits until all agents are connected and the local class is ready on each.
+    /// Waits until all agents are connected.
     ///
     /// # Errors
     /// A process ended, or the deadline passed.
-    pub fn wait_ready(&mut self) -> Result<()> {
+    pub fn wait_connected(&mut self) -> Result<()> {
         let agents = self.agents.len().max(1);
         poll::until(
             "all agents are connected",
@@ -265,14 +202,22 @@ impl World {
                 );
                 Ok(())
             },
-        )?;
+        )
+    }
+
+    /// Waits until all agents are connected and the local class is ready on each.
+    ///
+    /// # Errors
+    /// As [`World::wait_connected`].
+    pub fn wait_ready(&mut self) -> Result<()> {
+        self.wait_connected()?;
         if !self.config.local {
             return Ok(());
         }
         if self.config.shape != Shape::Up {
             self.add_local()?;
         }
-        self.wait_class("local", agents)
+        self.wait_class("local", self.agents.len().max(1))
     }
 
     /// Waits until a class is ready on so many machines.
@@ -390,10 +335,7 @@ impl World {
 
     /// Gives the containers of all agents, those that ended too.
     pub fn containers(&self) -> Vec<Container> {
-        self.agent_state_dirs()
-            .iter()
-            .flat_map(|dir| containers::of_agent(dir))
-            .collect()
+        containers::of_agents(&self.agent_state_dirs())
     }
 
     /// Gives the sockets of all running plugins, with the plugin's name.
@@ -478,13 +420,12 @@ impl Drop for World {
         if std::thread::panicking() {
             eprintln!("{}", self.said());
         }
-        let containers = self.containers();
         self.master.kill();
         for agent in &mut self.agents {
             agent.kill();
         }
-        cleanup::clean(&self.root, &containers);
         drop(self.network.take());
+        cleanup::clean(&self.root);
     }
 }
 

@@ -73,16 +73,33 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        for name in &self.namespaces {
-            // The link goes with either end; a namespace may outlive the call while a process
-            // of it ends. Both are looked at by the check for leftovers.
-            for args in [["link", "del", name], ["netns", "del", name]] {
-                if let Err(error) = ip(&args) {
-                    eprintln!("clean-up: {error:#}");
-                }
-            }
+        self.namespaces.iter().for_each(|name| remove(name));
+    }
+}
+
+/// Removes the namespaces that a world's folder gave their names.
+pub(super) fn sweep(root: &Path) {
+    let tag = tag(root);
+    let names = crate::machine::network_namespaces();
+    names
+        .iter()
+        .filter(|name| name.starts_with(&tag))
+        .for_each(|name| remove(name));
+}
+
+/// Removes one namespace and its link.
+fn remove(name: &str) {
+    for args in [["link", "del", name], ["netns", "del", name]] {
+        if let Err(error) = ip(&args) {
+            eprintln!("clean-up: {error:#}");
         }
     }
+}
+
+/// Letters and digits of the world's folder: short enough for an interface's name.
+fn tag(root: &Path) -> String {
+    let name = root.file_name().unwrap_or_default().to_string_lossy();
+    name.chars().filter(char::is_ascii_alphanumeric).collect()
 }
 
 /// Finds a network whose machine address nobody has.

@@ -1,0 +1,73 @@
+//! What a world is made of, as a test asks for it. Plain data; starts nothing.
+
+use std::path::{Path, PathBuf};
+
+/// Which processes a world has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// `sutler up`: master and agent in one process.
+    Up,
+    /// A master and this many agents as processes of their own, on loopback.
+    Split(usize),
+    /// The same, each agent in a network namespace, over TLS.
+    Namespaces(usize),
+}
+
+/// What a world is made of.
+#[derive(Debug, Clone)]
+pub struct WorldConfig {
+    /// The program.
+    pub sutler: PathBuf,
+    /// The folder with packed images.
+    pub images: PathBuf,
+    /// Its processes.
+    pub shape: Shape,
+    /// Whether the local plugin is there.
+    pub local: bool,
+    /// More arguments of the master.
+    pub master_args: Vec<String>,
+    /// Environment of every process.
+    pub env: Vec<(String, String)>,
+}
+
+impl WorldConfig {
+    /// `sutler up` with the local plugin.
+    pub fn new(sutler: impl Into<PathBuf>) -> Self {
+        Self {
+            sutler: sutler.into(),
+            images: images_folder(),
+            shape: Shape::Up,
+            local: true,
+            master_args: Vec::new(),
+            env: Vec::new(),
+        }
+    }
+
+    /// The same with other processes.
+    #[must_use]
+    pub fn shape(mut self, shape: Shape) -> Self {
+        self.shape = shape;
+        self
+    }
+
+    /// The same without the local plugin.
+    #[must_use]
+    pub fn without_local(mut self) -> Self {
+        self.local = false;
+        self
+    }
+
+    /// The same with more arguments for the master.
+    #[must_use]
+    pub fn master_args(mut self, args: &[&str]) -> Self {
+        self.master_args
+            .extend(args.iter().map(ToString::to_string));
+        self
+    }
+}
+
+/// Gives the folder of the images that `cargo xtask pack` makes, or `SUTLER_TEST_IMAGES`.
+pub fn images_folder() -> PathBuf {
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/images");
+    std::env::var_os("SUTLER_TEST_IMAGES").map_or(default, PathBuf::from)
+}

@@ -1,0 +1,217 @@
+//! The test programs of the workspace: built in one go, found, run one after the other, counted.
+//!
+//! Built all together even when only some are run: with fewer packages chosen, cargo would give
+//! their dependencies other features and build those a second time.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use sutler_testkit::poll;
+
+use super::Count;
+use crate::steps::shown;
+use crate::{command, places};
+
+/// Longest time of one test program; one over it hangs.
+const PROGRAM_WITHIN: Duration = Duration::from_secs(900);
+
+/// Name of the program with end-to-end tests.
+const END_TO_END: &str = "e2e";
+
+/// Which programs to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Selection {
+    /// All but the end-to-end tests.
+    Unit,
+    /// The end-to-end tests, one test at a time: they share the machine.
+    EndToEnd,
+}
+
+/// A built test program.
+#[derive(Debug)]
+struct Program {
+    title: String,
+    is_end_to_end: bool,
+    executable: PathBuf,
+    folder: PathBuf,
+}
+
+/// Builds all test programs and runs the selected ones.
+pub(super) fn run(selection: Selection) -> Result<Count> {
+    let mut count = Count::default();
+    let wanted = selection == Selection::EndToEnd;
+    for program in build()?
+        .into_iter()
+        .filter(|program| program.is_end_to_end == wanted)
+    {
+        count.add(run_one(&program)?);
+    }
+    Ok(count)
+}
+
+/// Runs the examples in the docs.
+pub(super) fn run_doc_tests() -> Result<Count> {
+    let mut cargo = Command::new("cargo");
+    cargo
+        .current_dir(places::root())
+        .args(["test", "--quiet", "--doc", "--workspace"]);
+    let output = command::finished(&mut cargo)?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut count = count_in(&said);
+    if !output.status.success() {
+        println!("{said}{}", String::from_utf8_lossy(&output.stderr));
+        count.failed = count.failed.max(1);
+    }
+    println!("{} examples in docs: {} passed", mark(count), count.passed);
+    Ok(count)
+}
+
+fn build() -> Result<Vec<Program>> {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(places::root());
+    cargo.args([
+        "test",
+        "--workspace",
+        "--no-run",
+        "--message-format=json-render-diagnostics",
+    ]);
+    let line = command::shown(&cargo);
+    let built = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let built = built.with_context(|| format!("start {line}"))?;
+    if !built.status.success() {
+        bail!("the tests do not build");
+    }
+    let messages = String::from_utf8_lossy(&built.stdout).into_owned();
+    Ok(messages.lines().filter_map(program).collect())
+}
+
+fn program(message: &str) -> Option<Program> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    if message["profile"]["test"] != true {
+        return None;
+    }
+    let folder = PathBuf::from(message["manifest_path"].as_str()?)
+        .parent()?
+        .to_owned();
+    let target = message["target"]["name"].as_str()?;
+    let package = folder.file_name()?.to_string_lossy().into_owned();
+    Some(Program {
+        title: format!("{package} {target}"),
+        is_end_to_end: target == END_TO_END,
+        executable: PathBuf::from(message["executable"].as_str()?),
+        folder,
+    })
+}
+
+fn run_one(program: &Program) -> Result<Count> {
+    let started = Instant::now();
+    let mut command = Command::new(&program.executable);
+    command
+        .current_dir(&program.folder)
+        .env("CARGO_MANIFEST_DIR", &program.folder);
+    command.env("SUTLER_TEST_IMAGES", places::images());
+    if program.is_end_to_end {
+        command.arg("--test-threads=1");
+    }
+    let log = places::target().join("test.log");
+    let file = std::fs::File::create(&log).with_context(|| log.display().to_string())?;
+    command
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file);
+    let child = command
+        .spawn()
+        .with_context(|| format!("start {}", program.title))?;
+    let succeeded = wait(child, &program.title)?;
+    let said = std::fs::read(&log).with_context(|| log.display().to_string())?;
+    let said = String::from_utf8_lossy(&said).into_owned();
+    let mut count = count_in(&said);
+    if !succeeded {
+        println!("{said}");
+        count.failed = count.failed.max(1);
+    }
+    let title = &program.title;
+    let told = format!("{} passed, {} failed", count.passed, count.failed);
+    println!(
+        "{} {title:<42} {told:<24} {:>8}",
+        mark(count),
+        shown(started.elapsed())
+    );
+    Ok(count)
+}
+
+/// Waits for a program and says whether it succeeded; one over its time is killed.
+fn wait(mut child: Child, title: &str) -> Result<bool> {
+    let ended = poll::until(
+        &format!("{title} has ended"),
+        PROGRAM_WITHIN,
+        || match child.try_wait() {
+            Ok(Some(status)) => Ok(status.success()),
+            Ok(None) => Err("it runs".to_owned()),
+            Err(error) => Err(error.to_string()),
+        },
+    );
+    if let Err(error) = &ended {
+        println!("✗ {error:#}");
+        child.kill().context("kill it")?;
+        child.wait().context("wait for it")?;
+    }
+    Ok(ended.unwrap_or(false))
+}
+
+fn mark(count: Count) -> char {
+    if count.failed == 0 { '✓' } else { '✗' }
+}
+
+/// Adds up the result lines of a test program's output.
+fn count_in(said: &str) -> Count {
+    let mut count = Count::default();
+    for line in said
+        .lines()
+        .filter(|line| line.starts_with("test result: "))
+    {
+        let number = |word: &str| {
+            let before = line.split(word).next()?.trim_end();
+            before.rsplit(' ').next()?.parse().ok()
+        };
+        let passed = number(" passed").unwrap_or(0);
+        let failed = number(" failed;").unwrap_or(0);
+        count.add(Count { passed, failed });
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn result_lines_are_added_up() {
+        let said = "running 3 tests\n\
+            test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\n\
+            test result: ok. 40 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n";
+        assert_eq!(
+            count_in(said),
+            Count {
+                passed: 42,
+                failed: 1
+            }
+        );
+        assert_eq!(count_in("no result"), Count::default());
+    }
+
+    #[test]
+    fn a_test_program_is_found_in_cargos_messages() {
+        let message = r#"{"reason":"compiler-artifact","manifest_path":"/r/crates/csi/Cargo.toml",
+            "target":{"name":"e2e"},"profile":{"test":true},"executable":"/r/t/e2e-1"}"#;
+        let found = program(message).expect("is a test program");
+        assert_eq!(
+            (found.title.as_str(), found.is_end_to_end),
+            ("csi e2e", true)
+        );
+        assert!(program(&message.replace("true", "false")).is_none());
+    }
+}

@@ -1,0 +1,105 @@
+//! The stages of a test run: what each does. Their order is the order of their cost.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use sutler_testkit::machine::Traces;
+use sutler_testkit::{poll, world};
+
+use super::Count;
+use super::programs::{self, Selection};
+use crate::places::Profile;
+use crate::{command, deny, pack, places, setup};
+
+/// A stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Stage {
+    /// rustfmt
+    Format,
+    /// clippy, warnings refused
+    Lints,
+    /// Unit, property and contract tests, tidy among them
+    Unit,
+    /// Licences, bans and sources of dependencies
+    Deny,
+    /// The real program in worlds of its own
+    EndToEnd,
+}
+
+/// Longest wait for the last process of a stage to go.
+const GONE_WITHIN: Duration = Duration::from_secs(10);
+
+impl Stage {
+    /// All of them, in order.
+    pub const ALL: [Self; 5] = [
+        Self::Format,
+        Self::Lints,
+        Self::Unit,
+        Self::Deny,
+        Self::EndToEnd,
+    ];
+
+    /// Its name in the report.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Format => "format",
+            Self::Lints => "lints",
+            Self::Unit => "unit, property and contract tests",
+            Self::Deny => "dependencies",
+            Self::EndToEnd => "end-to-end tests",
+        }
+    }
+
+    /// Runs it.
+    pub(super) fn run(self) -> Result<Count> {
+        match self {
+            Self::Format => cargo(&["fmt", "--all", "--check"]),
+            Self::Lints => {
+                let args = [
+                    "clippy",
+                    "--workspace",
+                    "--all-targets",
+                    "--",
+                    "-D",
+                    "warnings",
+                ];
+                cargo(&args)
+            }
+            Self::Unit => without_leftovers(|| {
+                let mut count = programs::run(Selection::Unit)?;
+                count.add(programs::run_doc_tests()?);
+                Ok(count)
+            }),
+            Self::Deny => deny::check(false).map(|()| Count::one(true)),
+            Self::EndToEnd => without_leftovers(|| {
+                setup::require_root("test")?;
+                pack::pack(Profile::Dev)?;
+                programs::run(Selection::EndToEnd)
+            }),
+        }
+    }
+}
+
+fn cargo(args: &[&str]) -> Result<Count> {
+    command::run(Command::new("cargo").current_dir(places::root()).args(args))?;
+    Ok(Count::one(true))
+}
+
+/// Runs tests and then looks at the machine: what is there that was not before is a failure.
+fn without_leftovers(run: impl FnOnce() -> Result<Count>) -> Result<Count> {
+    world::sweep();
+    let before = Traces::now();
+    let mut count = run()?;
+    let left = poll::until("the machine is as before", GONE_WITHIN, || {
+        let left = Traces::now().since(&before);
+        poll::holds(left.is_empty(), || left.join("\n  "))
+    });
+    match &left {
+        Ok(()) => println!("✓ nothing is left on the machine"),
+        Err(error) => println!("✗ left on the machine: {error:#}"),
+    }
+    count.add(Count::one(left.is_ok()));
+    Ok(count)
+}
