@@ -1,1 +1,320 @@
-//! x
+//! The shell against a fake plugin on a real socket, with a journal on a real file.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sutler_api::agent::{Outcome, VolumeAct, VolumeOperation};
+use sutler_api::id::{OperationUuid, TaskId, VolumeId};
+use sutler_api::volume::{AccessType, VolumeSpec, VolumeState};
+use sutler_api::{Bytes, Problem};
+use sutler_csi::{Rpc, interrogate};
+use sutler_store::{Schema, Store};
+use sutler_testkit::fake_plugin::{FakeConfig, FakePlugin, Fault, When};
+use tokio::sync::mpsc;
+use tonic::Code;
+use uuid::Uuid;
+
+use super::*;
+
+/// A wait that only a hung test reaches.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Bench {
+    dir: tempfile::TempDir,
+    plugin: FakePlugin,
+    handle: StorageHandle,
+    events: mpsc::UnboundedReceiver<StorageEvent>,
+    join: JoinHandle<()>,
+}
+
+fn config(dir: &tempfile::TempDir) -> StorageConfig {
+    let store = Store::open(
+        &dir.path().join("journal.redb"),
+        Schema {
+            kind: "agent",
+            version: 1,
+        },
+    );
+    StorageConfig {
+        volumes_dir: dir.path().join("volumes"),
+        agent_name: "here".parse().unwrap(),
+        boot_id: "boot".to_owned(),
+        store: store.unwrap(),
+    }
+}
+
+impl Bench {
+    async fn start(fake: FakeConfig) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let plugin = FakePlugin::start(dir.path(), fake);
+        let (out, events) = mpsc::unbounded_channel();
+        let (handle, join) = recover(config(&dir), out).unwrap();
+        let bench = Self {
+            dir,
+            plugin,
+            handle,
+            events,
+            join,
+        };
+        bench.plugin_up().await;
+        bench
+    }
+
+    async fn plugin_up(&self) {
+        let client = PluginClient::connect(self.plugin.socket()).unwrap();
+        let facts = interrogate(&client, PATIENCE).await.unwrap();
+        self.handle.plugin_up(
+            "fake".parse().unwrap(),
+            PluginUp {
+                client,
+                facts,
+                lanes: 4,
+                pre_create_target: false,
+                secrets: BTreeMap::new(),
+            },
+        );
+    }
+
+    /// Ends the provider without a word, as a kill does, and takes up its journal.
+    async fn restart(mut self) -> Self {
+        drop(self.handle);
+        self.join.abort();
+        let _ = (&mut self.join).await;
+        let (out, events) = mpsc::unbounded_channel();
+        let (handle, join) = recover(config(&self.dir), out).unwrap();
+        let bench = Self {
+            handle,
+            events,
+            join,
+            dir: self.dir,
+            plugin: self.plugin,
+        };
+        bench.plugin_up().await;
+        bench
+    }
+
+    async fn until<T>(&mut self, mut pick: impl FnMut(StorageEvent) -> Option<T>) -> T {
+        let wait = async {
+            loop {
+                let event = self.events.recv().await.expect("the provider lives");
+                if let Some(found) = pick(event) {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait)
+            .await
+            .expect("it is told in time")
+    }
+
+    async fn outcome(&mut self, n: u128) -> Outcome {
+        let wanted = OperationUuid::new(Uuid::from_u128(n));
+        self.until(|event| match event {
+            StorageEvent::Operation(report) if report.operation_uuid == wanted => {
+                Some(report.outcome)
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    async fn acquired(&mut self, name: &str) -> Result<Published, Problem> {
+        let wanted = TaskId::new(name).unwrap();
+        self.until(|event| match event {
+            StorageEvent::Acquired {
+                task_id, result, ..
+            } if task_id == wanted => Some(result),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn state(&mut self, wanted: VolumeState) -> Option<Problem> {
+        self.until(|event| match event {
+            StorageEvent::Volume(report) if report.state == wanted => Some(report.problem),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn created(fake: FakeConfig) -> Self {
+        let mut bench = Self::start(fake).await;
+        bench.handle.submit(create());
+        assert_eq!(bench.outcome(1).await, Outcome::Finished);
+        bench
+    }
+}
+
+fn volume_id() -> VolumeId {
+    VolumeId::new(Uuid::from_u128(1))
+}
+
+fn operation(n: u128, act: VolumeAct) -> VolumeOperation {
+    VolumeOperation {
+        operation_uuid: OperationUuid::new(Uuid::from_u128(n)),
+        volume_id: volume_id(),
+        act,
+    }
+}
+
+fn create() -> VolumeOperation {
+    operation(
+        1,
+        VolumeAct::Create(VolumeSpec {
+            volume_id: volume_id(),
+            name: "data".parse().unwrap(),
+            class: "fake".parse().unwrap(),
+            plugin: "fake".parse().unwrap(),
+            capacity: Bytes::mib(8),
+            access: AccessType::Mount,
+            fs_type: None,
+            mount_flags: Vec::new(),
+            parameters: BTreeMap::new(),
+        }),
+    )
+}
+
+fn task(name: &str) -> TaskId {
+    TaskId::new(name).unwrap()
+}
+
+#[tokio::test]
+async fn a_volume_lives_its_whole_life_and_no_rule_of_csi_is_broken() {
+    let mut bench = Bench::created(FakeConfig::default()).await;
+    bench.handle.acquire(volume_id(), task("a"), false);
+    let published = bench.acquired("a").await.unwrap();
+    assert_eq!(
+        published.path,
+        bench
+            .dir
+            .path()
+            .join(format!("volumes/{}/target", volume_id()))
+    );
+    assert_eq!(bench.handle.volumes_of("fake".parse().unwrap()).await, 1);
+    bench.handle.submit(operation(
+        2,
+        VolumeAct::Grow {
+            capacity: Bytes::mib(16),
+        },
+    ));
+    assert_eq!(bench.outcome(2).await, Outcome::Finished);
+    bench.handle.release(volume_id(), task("a"));
+    bench.state(VolumeState::Ready).await;
+    bench.handle.submit(operation(3, VolumeAct::Delete));
+    assert_eq!(bench.outcome(3).await, Outcome::Finished);
+    assert!(bench.plugin.volumes().is_empty());
+    assert_eq!(bench.plugin.violations(), Vec::<String>::new());
+    bench.handle.forget(volume_id());
+    // Answered after the forgetting, which came first, was committed.
+    assert!(bench.handle.why(volume_id()).await.is_none());
+    bench.handle.volumes_of("fake".parse().unwrap()).await;
+    let bench = bench.restart().await;
+    assert!(
+        bench.handle.why(volume_id()).await.is_none(),
+        "the record is gone"
+    );
+}
+
+#[tokio::test]
+async fn a_creation_that_was_done_but_never_answered_is_found_by_its_replay() {
+    let mut bench = Bench::start(FakeConfig::default()).await;
+    bench
+        .plugin
+        .set_fault(Rpc::CreateVolume, When::Next, Fault::DoThenDropConnection);
+    bench.handle.submit(create());
+    assert_eq!(bench.outcome(1).await, Outcome::Finished);
+    assert_eq!(bench.plugin.count(Rpc::CreateVolume), 2);
+    assert_eq!(
+        bench.plugin.volumes().len(),
+        1,
+        "one volume for one operation"
+    );
+    assert_eq!(bench.plugin.violations(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_outcome_that_is_not_known_is_shown_as_uncertain_with_its_cause() {
+    let mut bench = Bench::start(FakeConfig::default()).await;
+    let said = Fault::DoThenFail(Code::Internal, "the back end coughed".to_owned());
+    bench
+        .plugin
+        .set_fault(Rpc::CreateVolume, When::Always, said);
+    bench.handle.submit(create());
+    let problem = bench.state(VolumeState::Uncertain).await.unwrap();
+    assert!(problem.raw.unwrap().contains("the back end coughed"));
+    bench.plugin.clear_faults();
+    assert_eq!(bench.outcome(1).await, Outcome::Finished);
+}
+
+#[tokio::test]
+async fn a_provider_killed_in_a_call_repeats_it_and_tells_the_outcome() {
+    let bench = Bench::start(FakeConfig::default()).await;
+    bench
+        .plugin
+        .set_fault(Rpc::CreateVolume, When::Next, Fault::DoThenHang);
+    bench.handle.submit(create());
+    bench.plugin.wait_calls(Rpc::CreateVolume, 1).await;
+    let mut bench = bench.restart().await;
+    assert_eq!(bench.outcome(1).await, Outcome::Finished);
+    assert_eq!(bench.plugin.volumes().len(), 1);
+}
+
+#[tokio::test]
+async fn a_provider_killed_in_a_publish_ends_published_for_its_task() {
+    let bench = Bench::created(FakeConfig::default()).await;
+    bench
+        .plugin
+        .set_fault(Rpc::Publish, When::Next, Fault::DoThenHang);
+    bench.handle.acquire(volume_id(), task("a"), false);
+    bench.plugin.wait_calls(Rpc::Publish, 1).await;
+    let mut bench = bench.restart().await;
+    bench.handle.retain_users(vec![(volume_id(), task("a"))]);
+    bench.handle.acquire(volume_id(), task("a"), false);
+    bench.acquired("a").await.unwrap();
+    assert_eq!(bench.plugin.violations(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_user_that_no_longer_exists_is_released_after_a_restart() {
+    let mut bench = Bench::created(FakeConfig::default()).await;
+    bench.handle.acquire(volume_id(), task("a"), false);
+    bench.acquired("a").await.unwrap();
+    let mut bench = bench.restart().await;
+    bench.handle.retain_users(Vec::new());
+    bench.state(VolumeState::Ready).await;
+    assert_eq!(bench.plugin.count(Rpc::Unstage), 1);
+}
+
+#[tokio::test]
+async fn a_volume_that_the_plugin_lost_is_missing_and_is_not_made_again() {
+    let mut bench = Bench::created(FakeConfig::default()).await;
+    bench.handle.plugin_down("fake".parse().unwrap());
+    bench.plugin.kill().await;
+    bench.plugin.restart(false).await;
+    bench.plugin_up().await;
+    let problem = bench.state(VolumeState::Missing).await.unwrap();
+    assert!(
+        problem.what.contains("no longer knows volume data"),
+        "{problem}"
+    );
+    bench.handle.acquire(volume_id(), task("a"), false);
+    assert!(bench.acquired("a").await.is_err());
+    assert_eq!(bench.plugin.count(Rpc::CreateVolume), 1);
+}
+
+#[tokio::test]
+async fn an_operation_on_a_volume_without_record_fails_by_name() {
+    let mut bench = Bench::start(FakeConfig::default()).await;
+    bench.handle.submit(operation(5, VolumeAct::Delete));
+    let Outcome::Failed(problem) = bench.outcome(5).await else {
+        panic!("must fail")
+    };
+    assert!(problem.what.contains("no record"), "{problem}");
+}
+
+#[tokio::test]
+async fn everything_is_told_again_on_demand() {
+    let mut bench = Bench::created(FakeConfig::default()).await;
+    bench.handle.tell_all();
+    assert_eq!(bench.outcome(1).await, Outcome::Finished);
+}
