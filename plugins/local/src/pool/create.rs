@@ -216,12 +216,16 @@ fn sync_both(folder: &Path, image: &Path, record: &VolumeRecord) -> Result<(), P
 /// A folder that is not a volume yet; removed again unless it becomes one.
 struct HalfMade {
     path: PathBuf,
+    is_volume: bool,
 }
 
 impl HalfMade {
     fn new(path: PathBuf) -> Result<Self, PoolError> {
         match fs::create_dir(&path) {
-            Ok(()) => Ok(Self { path }),
+            Ok(()) => Ok(Self {
+                path,
+                is_volume: false,
+            }),
             Err(source) => Err(PoolError::File {
                 act: "create",
                 path,
@@ -230,19 +234,22 @@ impl HalfMade {
         }
     }
 
-    fn become_volume(self, folder: &Path) -> Result<PathBuf, PoolError> {
+    fn become_volume(mut self, folder: &Path) -> Result<PathBuf, PoolError> {
         fs::rename(&self.path, folder).map_err(|source| PoolError::File {
             act: "give its name to",
             path: folder.to_owned(),
             source,
         })?;
-        std::mem::forget(self);
+        self.is_volume = true;
         Ok(folder.to_owned())
     }
 }
 
 impl Drop for HalfMade {
     fn drop(&mut self) {
+        if self.is_volume {
+            return;
+        }
         if let Err(error) = clear_folder(&self.path) {
             let path = self.path.display();
             tracing::error!(%path, %error, "cannot remove a half-made volume");

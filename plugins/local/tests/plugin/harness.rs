@@ -88,6 +88,15 @@ impl World {
             .to_owned()
     }
 
+    /// Makes a folder whose mounts are seen in every namespace.
+    pub fn share(&self, name: &str) {
+        use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
+        let path = self.path(name);
+        std::fs::create_dir(&path).expect("create");
+        mount_bind(&path, &path).expect("bind");
+        mount_change(&path, MountPropagationFlags::SHARED).expect("share");
+    }
+
     /// Names in the folder of volumes.
     pub fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.path("state/volumes")).expect("read");
@@ -172,25 +181,40 @@ impl Drop for Plugin {
 
 impl Plugin {
     pub async fn start(world: &World, dying_at: Option<Step>, more: &[&str]) -> Self {
-        let socket = world.text("csi.sock");
         let mut command = Command::new(env!("CARGO_BIN_EXE_sutler-local"));
         command
-            .args([
-                "--endpoint",
-                &format!("unix://{socket}"),
-                "--node-id",
-                "here",
-            ])
             .args(["--state-dir", &world.text("state")])
-            .args(more)
-            .env_remove("SUTLER_FAILPOINT")
-            .stderr(Stdio::piped());
+            .args(more);
+        command.env_remove("SUTLER_FAILPOINT");
         if let Some(step) = dying_at {
             command.env("SUTLER_FAILPOINT", step.name());
         }
+        Self::spawn(world, command).await
+    }
+
+    /// As in a container: a mount namespace of its own, the state directory under another
+    /// path, and only shared folders in common with the machine.
+    pub async fn start_in_namespace(world: &World) -> Self {
+        let script = "mount --make-slave \"$(findmnt -no TARGET -T \"$1\")\" \
+                      && mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"";
+        let (state, data) = (world.text("state"), world.text("data"));
+        std::fs::create_dir_all(&data).expect("create");
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "--propagation", "unchanged"])
+            .args(["sh", "-c", script, "sh", &state, &data])
+            .args([env!("CARGO_BIN_EXE_sutler-local"), "--state-dir", &data]);
+        Self::spawn(world, command).await
+    }
+
+    async fn spawn(world: &World, mut command: Command) -> Self {
+        let endpoint = format!("unix://{}", world.text("csi.sock"));
+        command
+            .args(["--endpoint", &endpoint, "--node-id", "here"])
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("start the plugin");
         let log = follow(&mut child);
-        let channel = Endpoint::try_from(format!("unix://{socket}")).expect("an endpoint");
+        let channel = Endpoint::try_from(endpoint).expect("an endpoint");
         let channel = channel.connect().await.expect("connect");
         Self {
             child,

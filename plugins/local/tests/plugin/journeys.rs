@@ -88,6 +88,40 @@ async fn a_restart_with_volumes_published_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_container_takes_over_what_the_old_one_published() {
+    for kind in Kind::ALL {
+        let world = World::new();
+        world.share("shared");
+        std::fs::create_dir(world.path("shared/staging")).expect("create");
+        let volume = Volume {
+            staging: world.text("shared/staging"),
+            target: world.text("shared/target"),
+            ..Volume::new(&world, kind, "data")
+        };
+        let mut plugin = Plugin::start_in_namespace(&world).await;
+        volume.create(&mut plugin).await.expect("create");
+        volume.stage(&mut plugin).await.expect("stage");
+        volume.publish(&mut plugin).await.expect("publish");
+        volume.write("seen on the machine").expect("write");
+        plugin.kill();
+        assert!(volume.holds("seen on the machine"));
+        let mut plugin = Plugin::start_in_namespace(&world).await;
+        volume.stage(&mut plugin).await.expect("stage again");
+        volume.publish(&mut plugin).await.expect("publish again");
+        assert!(
+            volume.delete(&mut plugin).await.is_err(),
+            "in use, and known to be"
+        );
+        volume.grow(&mut plugin, 400).await.expect("grow");
+        volume.unpublish(&mut plugin).await.expect("unpublish");
+        volume.unstage(&mut plugin).await.expect("unstage");
+        assert_eq!(world.mounts(), [world.path("shared")], "{kind:?}");
+        volume.delete(&mut plugin).await.expect("delete");
+        assert_eq!(world.names(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sigterm_finishes_the_calls_in_flight_and_leaves_volumes_mounted() {
     let world = World::new();
     let mut plugin = world.plugin().await;
