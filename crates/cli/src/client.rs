@@ -80,10 +80,16 @@ impl Client {
             .no_proxy()
             // The token goes to the address it belongs to, never further.
             .redirect(reqwest::redirect::Policy::none());
-        if let Some(pem) = &target.ca_pem {
-            let certificates = Certificate::from_pem_bundle(pem)
-                .map_err(|source| ConnectError::Certificate { source })?;
-            builder = builder.tls_certs_only(certificates);
+        // Without TLS no authority is needed, and a bare machine may have none installed.
+        let plain = address.starts_with("http://");
+        match &target.ca_pem {
+            Some(pem) => {
+                let certificates = Certificate::from_pem_bundle(pem)
+                    .map_err(|source| ConnectError::Certificate { source })?;
+                builder = builder.tls_certs_only(certificates);
+            }
+            None if plain => builder = builder.tls_certs_only([]),
+            None => {}
         }
         let http = builder
             .build()

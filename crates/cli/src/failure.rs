@@ -9,6 +9,9 @@ use sutler_api::{ErrorKind, Problem, SaidBy};
 
 use crate::show::human::printable;
 
+/// Most causes that are followed: a bound against an error that is its own source.
+const CAUSES_MAX: usize = 16;
+
 /// How the program ends. Values are part of the promise to scripts; see `sutler --help`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExitStatus(pub u8);
@@ -100,7 +103,8 @@ impl Report {
     pub fn of_error(error: &dyn Error) -> Self {
         let mut report = Self::new(error.to_string());
         let mut source = error.source();
-        while let Some(cause) = source {
+        for _ in 0..CAUSES_MAX {
+            let Some(cause) = source else { break };
             let text = cause.to_string();
             // Some libraries repeat their source in their own text.
             if !report
@@ -119,7 +123,10 @@ impl Report {
     /// between are a library's business.
     pub fn of_error_and_root(error: &dyn Error) -> Self {
         let mut root = error.source();
-        while let Some(deeper) = root.and_then(Error::source) {
+        for _ in 0..CAUSES_MAX {
+            let Some(deeper) = root.and_then(Error::source) else {
+                break;
+            };
             root = Some(deeper);
         }
         let causes = root.map(ToString::to_string).into_iter().collect();
@@ -133,6 +140,13 @@ impl Report {
     #[must_use]
     pub fn status(mut self, status: ExitStatus) -> Self {
         self.status = status;
+        self
+    }
+
+    /// Adds who said so and in which words.
+    #[must_use]
+    pub fn cause(mut self, cause: impl Into<String>) -> Self {
+        self.causes.push(cause.into());
         self
     }
 

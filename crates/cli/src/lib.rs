@@ -15,7 +15,7 @@ mod progress;
 mod show;
 mod values;
 pub mod verbs;
-mod wait;
+pub mod wait;
 
 use std::ffi::OsString;
 

@@ -144,7 +144,10 @@ impl From<ConnectError> for Failure {
             ConnectError::Certificate { .. } => {
                 report.hint("give the file that the master made, with --ca-file FILE")
             }
-            ConnectError::Prepare { .. } => report,
+            ConnectError::Prepare { .. } => report.hint(
+                "give the certificate that the master made, with --ca-file FILE; or install \
+                 the system's authorities: apt-get install ca-certificates",
+            ),
         }
         .into()
     }
