@@ -1,0 +1,394 @@
+//! The books themselves: durable facts, live copies, and the one way to change the facts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sutler_api::agent::{Register, TaskReport, ToAgent, VolumeReport};
+use sutler_api::id::{AgentId, AgentName, OperationUuid, PluginName, TaskId, VolumeId, VolumeName};
+use sutler_api::plugin::PluginInstanceView;
+use sutler_api::{Problem, Timestamp};
+use uuid::Uuid;
+
+use crate::record::{
+    AgentRecord, Change, ClusterRecord, OperationRecord, PluginRecord, TaskRecord, VolumePhase,
+    VolumeRecord,
+};
+use crate::step::{Effect, Event, Reply, Request, Step, Subject};
+
+/// What an operator may set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// How long removed volumes stay in the trash, in milliseconds.
+    pub trash_retention_ms: u64,
+}
+
+impl Default for Config {
+    /// A day in the trash: long enough to notice a mistake the next morning.
+    fn default() -> Self {
+        Self {
+            trash_retention_ms: 24 * 60 * 60 * 1000,
+        }
+    }
+}
+
+/// The durable facts: exactly what the persisted changes say.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Durable {
+    /// The cluster.
+    pub cluster: Option<ClusterRecord>,
+    /// Machines.
+    pub agents: BTreeMap<AgentId, AgentRecord>,
+    /// Plugins.
+    pub plugins: BTreeMap<PluginName, PluginRecord>,
+    /// Volumes.
+    pub volumes: BTreeMap<VolumeId, VolumeRecord>,
+    /// Operations.
+    pub operations: BTreeMap<OperationUuid, OperationRecord>,
+    /// Tasks.
+    pub tasks: BTreeMap<TaskId, TaskRecord>,
+    // What follows are indexes, kept by `apply` alone.
+    pub(crate) volume_names: BTreeMap<VolumeName, VolumeId>,
+    pub(crate) users: BTreeMap<VolumeId, BTreeSet<TaskId>>,
+    pub(crate) ended_tasks: BTreeSet<(Timestamp, TaskId)>,
+    pub(crate) ended_operations: BTreeSet<(Timestamp, OperationUuid)>,
+}
+
+/// Copies of what agents tell; lost with the process and told again.
+#[derive(Debug, Default)]
+pub struct Live {
+    /// Machines.
+    pub agents: BTreeMap<AgentId, LiveAgent>,
+    /// Volumes, by their owners.
+    pub volumes: BTreeMap<VolumeId, VolumeReport>,
+    /// Tasks that have not ended.
+    pub tasks: BTreeMap<TaskId, TaskReport>,
+}
+
+/// What we know of a machine beyond the books.
+#[derive(Debug, Clone)]
+pub struct LiveAgent {
+    /// Its connection.
+    pub stream: Option<u64>,
+    /// Since when it is or is not connected.
+    pub since: Timestamp,
+    /// What it says is wrong with itself.
+    pub problem: Option<Problem>,
+    /// Its plugins: generation and state.
+    pub plugins: BTreeMap<PluginName, (u64, PluginInstanceView)>,
+    /// Plugins told of since the connection came up.
+    pub(crate) fresh: BTreeSet<PluginName>,
+    /// Whether it has told all of its plugins since then.
+    pub(crate) told_plugins: bool,
+}
+
+/// The cluster's books.
+#[derive(Debug)]
+pub struct Books {
+    pub(crate) durable: Durable,
+    pub(crate) live: Live,
+    pub(crate) config: Config,
+    pub(crate) recovered_at: Timestamp,
+}
+
+/// Says why books cannot be rebuilt from records.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecoverError {
+    /// Records without the cluster's own.
+    #[error("the books have records but no cluster record")]
+    NoCluster,
+}
+
+impl Books {
+    /// Starts the books of a new cluster; the change must be persisted first of all.
+    pub fn new(cluster_id: Uuid, config: Config, now: Timestamp) -> (Self, Change) {
+        let cluster = ClusterRecord {
+            cluster_id,
+            created_at: now,
+            generation: 0,
+        };
+        let change = Change::Cluster(cluster);
+        let mut durable = Durable::default();
+        durable.apply(&change);
+        (
+            Self {
+                durable,
+                live: Live::default(),
+                config,
+                recovered_at: now,
+            },
+            change,
+        )
+    }
+
+    /// Rebuilds the books from their records, in any order. None at all gives `None`.
+    ///
+    /// # Errors
+    /// [`RecoverError`] if records contradict each other.
+    pub fn recover(
+        records: impl IntoIterator<Item = Change>,
+        config: Config,
+        now: Timestamp,
+    ) -> Result<Option<Self>, RecoverError> {
+        let mut durable = Durable::default();
+        for change in records {
+            durable.apply(&change);
+        }
+        if durable == Durable::default() {
+            return Ok(None);
+        }
+        if durable.cluster.is_none() {
+            return Err(RecoverError::NoCluster);
+        }
+        Ok(Some(Self {
+            durable,
+            live: Live::default(),
+            config,
+            recovered_at: now,
+        }))
+    }
+
+    /// Decides what follows from an event, and takes it as done.
+    ///
+    /// # Errors
+    /// The refusal, as the asker is to see it; nothing has changed then.
+    pub fn on_event(&mut self, event: Event, now: Timestamp) -> Result<Step, Problem> {
+        let mut turn = Turn {
+            books: self,
+            step: Step::default(),
+            now,
+        };
+        turn.on_event(event)?;
+        Ok(turn.step)
+    }
+
+    /// Gives the durable facts.
+    pub fn durable(&self) -> &Durable {
+        &self.durable
+    }
+
+    /// Gives the live copies.
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// Gives the cluster's record.
+    pub fn cluster(&self) -> &ClusterRecord {
+        self.durable
+            .cluster
+            .as_ref()
+            .expect("books are made with a cluster record")
+    }
+
+    /// Gives the next time at which [`Event::Timer`] has something to do.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        let ends = self
+            .durable
+            .volumes
+            .values()
+            .filter_map(|volume| match &volume.phase {
+                VolumePhase::Trashed { until, .. } => Some(*until),
+                VolumePhase::Creating
+                | VolumePhase::Live { .. }
+                | VolumePhase::Deleting { .. }
+                | VolumePhase::Failed { .. } => None,
+            });
+        ends.min()
+    }
+
+    /// Tells whether a machine is connected.
+    pub fn connected(&self, agent_id: AgentId) -> bool {
+        self.live
+            .agents
+            .get(&agent_id)
+            .is_some_and(|agent| agent.stream.is_some())
+    }
+
+    pub(crate) fn agent_name(&self, agent_id: AgentId) -> AgentName {
+        let agent = self.durable.agents.get(&agent_id);
+        agent
+            .expect("records name admitted agents only, and those stay")
+            .name
+            .clone()
+    }
+
+    pub(crate) fn agent_by_name(&self, name: &AgentName) -> Option<&AgentRecord> {
+        self.durable
+            .agents
+            .values()
+            .find(|agent| agent.name == *name)
+    }
+
+    pub(crate) fn volume_by_name(&self, name: &VolumeName) -> Option<&VolumeRecord> {
+        let id = self.durable.volume_names.get(name)?;
+        self.durable.volumes.get(id)
+    }
+
+    /// Gives the tasks that have not ended and name the volume.
+    pub(crate) fn users_of(&self, id: VolumeId) -> impl Iterator<Item = &TaskRecord> {
+        let ids = self.durable.users.get(&id).into_iter().flatten();
+        ids.filter_map(|id| self.durable.tasks.get(id))
+    }
+
+    /// Tells whether a task waits for a volume that is still being made.
+    pub(crate) fn waits(&self, task: &TaskRecord) -> bool {
+        task.spec.volumes.iter().any(|volume| {
+            let record = self.durable.volumes.get(&volume.volume_id);
+            record.is_some_and(|record| record.phase == VolumePhase::Creating)
+        })
+    }
+}
+
+impl Durable {
+    /// Applies one change: the only way in which durable facts change, live and at recovery.
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Cluster(record) => self.cluster = Some(record.clone()),
+            Change::Agent(record) => {
+                self.agents.insert(record.agent_id, record.clone());
+            }
+            Change::Plugin(record) => {
+                self.plugins.insert(record.name.clone(), record.clone());
+            }
+            Change::ForgetPlugin(name) => {
+                self.plugins.remove(name);
+            }
+            Change::Volume(record) => {
+                let (id, name) = (record.spec.volume_id, record.spec.name.clone());
+                self.volume_names.insert(name, id);
+                self.volumes.insert(id, record.clone());
+            }
+            Change::ForgetVolume(id) => {
+                if let Some(record) = self.volumes.remove(id) {
+                    self.volume_names.remove(&record.spec.name);
+                }
+            }
+            Change::Operation(record) => {
+                if let Some(ended) = &record.ended {
+                    self.ended_operations
+                        .insert((ended.at, record.operation_uuid));
+                }
+                self.operations
+                    .insert(record.operation_uuid, record.clone());
+            }
+            Change::ForgetOperation(uuid) => {
+                if let Some(ended) = self.operations.remove(uuid).and_then(|r| r.ended) {
+                    self.ended_operations.remove(&(ended.at, *uuid));
+                }
+            }
+            Change::Task(record) => self.apply_task(record),
+            Change::ForgetTask(id) => {
+                if let Some(end) = self.tasks.remove(id).and_then(|r| r.end) {
+                    self.ended_tasks.remove(&(end.recorded_at, id.clone()));
+                }
+            }
+        }
+    }
+
+    fn apply_task(&mut self, record: &TaskRecord) {
+        let id = &record.spec.task_id;
+        for volume in &record.spec.volumes {
+            let users = self.users.entry(volume.volume_id).or_default();
+            match &record.end {
+                None => users.insert(id.clone()),
+                Some(_) => users.remove(id),
+            };
+            if users.is_empty() {
+                self.users.remove(&volume.volume_id);
+            }
+        }
+        if let Some(end) = &record.end {
+            self.ended_tasks.insert((end.recorded_at, id.clone()));
+        }
+        self.tasks.insert(id.clone(), record.clone());
+    }
+}
+
+impl LiveAgent {
+    pub(crate) fn disconnected(since: Timestamp) -> Self {
+        Self {
+            stream: None,
+            since,
+            problem: None,
+            plugins: BTreeMap::new(),
+            fresh: BTreeSet::new(),
+            told_plugins: false,
+        }
+    }
+}
+
+/// One event being worked: the books and what has been decided so far. Handlers check all
+/// first and change then, so that a refusal changes nothing.
+pub(crate) struct Turn<'a> {
+    pub books: &'a mut Books,
+    pub step: Step,
+    pub now: Timestamp,
+}
+
+impl Turn<'_> {
+    fn on_event(&mut self, event: Event) -> Result<(), Problem> {
+        match event {
+            Event::Request { seed, request } => self.on_request(seed, request),
+            Event::Register { seed, register } => self.on_register(seed, register),
+            Event::StreamUp {
+                agent_id,
+                incarnation,
+                stream,
+            } => self.on_stream_up(agent_id, incarnation, stream),
+            Event::StreamDown { agent_id, stream } => {
+                self.on_stream_down(agent_id, stream);
+                Ok(())
+            }
+            Event::Updates(updates) => self.on_updates(updates),
+            Event::Timer => {
+                self.on_timer();
+                Ok(())
+            }
+        }
+    }
+
+    fn on_request(&mut self, seed: Uuid, request: Request) -> Result<(), Problem> {
+        match request {
+            Request::CreateVolume(request) => self.create_volume(seed, &request),
+            Request::GrowVolume { name, size } => self.grow_volume(seed, &name, size),
+            Request::RemoveVolume { name, purge } => self.remove_volume(seed, &name, purge),
+            Request::RestoreVolume { name } => self.restore_volume(&name),
+            Request::RunTask(request) => self.run_task(seed, request),
+            Request::StopTask { task_id } => self.stop_task(&task_id),
+            Request::AddPlugin(request) => self.add_plugin(request),
+            Request::RemovePlugin { name } => self.remove_plugin(&name),
+        }
+    }
+
+    fn on_register(&mut self, seed: Uuid, register: Register) -> Result<(), Problem> {
+        self.register(seed, register)
+    }
+
+    /// Makes a change true here and durable before any effect.
+    pub(crate) fn persist(&mut self, change: Change) {
+        let subject = match &change {
+            Change::Cluster(_) => None,
+            Change::Agent(r) => Some(Subject::Agent(r.agent_id)),
+            Change::Plugin(r) => Some(Subject::Plugin(r.name.clone())),
+            Change::ForgetPlugin(name) => Some(Subject::Plugin(name.clone())),
+            Change::Volume(r) => Some(Subject::Volume(r.spec.volume_id)),
+            Change::ForgetVolume(id) => Some(Subject::Volume(*id)),
+            Change::Operation(r) => Some(Subject::Operation(r.operation_uuid)),
+            Change::Task(r) => Some(Subject::Task(r.spec.task_id.clone())),
+            // Forgetting the old is no news to anyone.
+            Change::ForgetOperation(_) | Change::ForgetTask(_) => None,
+        };
+        self.step.changed.extend(subject);
+        self.books.durable.apply(&change);
+        self.step.persist.push(change);
+    }
+
+    pub(crate) fn send(&mut self, agent_id: AgentId, message: ToAgent) {
+        self.step.effects.push(Effect::Send {
+            agent_id,
+            message: Box::new(message),
+        });
+    }
+
+    pub(crate) fn reply(&mut self, reply: Reply) {
+        self.step.reply = reply;
+    }
+}

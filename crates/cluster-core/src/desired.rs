@@ -1,0 +1,96 @@
+//! What the master wants of one machine, worked out from the books alone.
+
+use sutler_api::agent::{Desired, DesiredTask, VolumeAct, VolumeOperation};
+use sutler_api::id::AgentId;
+use sutler_api::plugin::DesiredPlugin;
+
+use crate::books::Books;
+use crate::record::{OperationAct, OperationRecord, PluginRecord, TaskRecord, VolumePhase};
+
+impl Books {
+    /// Works out everything that is wanted of a machine.
+    pub fn desired_of(&self, agent_id: AgentId) -> Desired {
+        let durable = &self.durable;
+        let operations = durable.operations.values();
+        let tasks = || {
+            durable
+                .tasks
+                .values()
+                .filter(move |task| task.agent_id == agent_id)
+        };
+        let volumes = durable
+            .volumes
+            .values()
+            .filter(|volume| volume.agent_id == agent_id);
+        Desired {
+            plugins: self.desired_plugins(agent_id),
+            operations: operations
+                .filter(|operation| operation.agent_id == agent_id)
+                .filter_map(|operation| self.desired_operation(operation))
+                .collect(),
+            tasks: tasks().filter_map(|task| self.desired_task(task)).collect(),
+            kept_tasks: tasks()
+                .filter(|task| task.end.is_some())
+                .map(|task| task.spec.task_id.clone())
+                .collect(),
+            volumes: volumes.map(|volume| volume.spec.volume_id).collect(),
+        }
+    }
+
+    /// Gives the plugins that a machine should run.
+    pub(crate) fn desired_plugins(&self, agent_id: AgentId) -> Vec<DesiredPlugin> {
+        let plugins = self.durable.plugins.values();
+        plugins
+            .filter(|plugin| !plugin.removing && self.belongs_on(plugin, agent_id))
+            .map(|plugin| DesiredPlugin {
+                name: plugin.name.clone(),
+                generation: plugin.generation,
+                definition: plugin.definition.clone(),
+                set: plugin.set.clone(),
+            })
+            .collect()
+    }
+
+    pub(crate) fn belongs_on(&self, plugin: &PluginRecord, agent_id: AgentId) -> bool {
+        plugin.on.is_empty() || plugin.on.contains(&self.agent_name(agent_id))
+    }
+
+    /// Gives an operation as its agent gets it: none if it has ended or must not begin yet.
+    pub(crate) fn desired_operation(&self, record: &OperationRecord) -> Option<VolumeOperation> {
+        if record.ended.is_some() {
+            return None;
+        }
+        let volume = self.durable.volumes.get(&record.volume_id)?;
+        let act = match record.act {
+            OperationAct::Create => VolumeAct::Create(volume.spec.clone()),
+            OperationAct::Grow { capacity } => VolumeAct::Grow { capacity },
+            OperationAct::Delete => match &volume.phase {
+                VolumePhase::Deleting { deletion } if *deletion == record.operation_uuid => {
+                    VolumeAct::Delete
+                }
+                // Held back by the trash.
+                VolumePhase::Deleting { .. }
+                | VolumePhase::Trashed { .. }
+                | VolumePhase::Creating
+                | VolumePhase::Live { .. }
+                | VolumePhase::Failed { .. } => return None,
+            },
+        };
+        Some(VolumeOperation {
+            operation_uuid: record.operation_uuid,
+            volume_id: record.volume_id,
+            act,
+        })
+    }
+
+    /// Gives a task as its agent gets it: none if it has ended or waits for a volume.
+    pub(crate) fn desired_task(&self, record: &TaskRecord) -> Option<DesiredTask> {
+        if record.end.is_some() || self.waits(record) {
+            return None;
+        }
+        Some(DesiredTask {
+            spec: record.spec.clone(),
+            stop: record.stop,
+        })
+    }
+}

@@ -1,0 +1,180 @@
+//! How operations end, and what follows for their volumes and the tasks that wait.
+
+use sutler_api::agent::{OperationReport, Outcome, ToAgent};
+use sutler_api::id::{AgentId, OperationUuid, TaskId, VolumeId};
+use sutler_api::task::TaskState;
+use sutler_api::{Bytes, ErrorKind, Problem};
+
+use crate::books::Turn;
+use crate::record::{
+    Change, EndedOperation, OperationAct, OperationRecord, VolumePhase, VolumeRecord,
+};
+
+/// Ended operations that are still told: enough to look back on a day of work by hand.
+pub(crate) const ENDED_OPERATIONS_MAX: usize = 1000;
+
+impl Turn<'_> {
+    /// Records an operation's end, once.
+    pub(crate) fn end_operation(&mut self, uuid: OperationUuid, ended: EndedOperation) {
+        let Some(record) = self.books.durable.operations.get(&uuid) else {
+            return;
+        };
+        if record.ended.is_some() {
+            return;
+        }
+        self.persist(Change::Operation(OperationRecord {
+            ended: Some(ended),
+            ..record.clone()
+        }));
+        while self.books.durable.ended_operations.len() > ENDED_OPERATIONS_MAX
+            && let Some((_, oldest)) = self.books.durable.ended_operations.first().copied()
+        {
+            self.persist(Change::ForgetOperation(oldest));
+        }
+    }
+
+    pub(crate) fn on_operation_report(&mut self, agent_id: AgentId, report: OperationReport) {
+        let volume = self.books.durable.volumes.get(&report.volume_id).cloned();
+        let Some(volume) = volume else {
+            // Told again because it did not hear that we know.
+            let volume_id = report.volume_id;
+            self.send(agent_id, ToAgent::ForgetVolume { volume_id });
+            return;
+        };
+        let Some(operation) = self.books.durable.operations.get(&report.operation_uuid) else {
+            return;
+        };
+        let held_back = matches!(volume.phase, VolumePhase::Trashed { .. })
+            && operation.act == OperationAct::Delete;
+        if operation.ended.is_some() || operation.agent_id != agent_id || held_back {
+            return;
+        }
+        let (act, uuid) = (operation.act, operation.operation_uuid);
+        let outcome = report.outcome.clone();
+        self.end_operation(
+            uuid,
+            EndedOperation {
+                outcome: report.outcome,
+                at: report.at,
+            },
+        );
+        match act {
+            OperationAct::Create => self.creation_ended(volume, outcome),
+            OperationAct::Grow { capacity } => self.growth_ended(volume, uuid, capacity, outcome),
+            OperationAct::Delete => self.deletion_ended(volume, outcome),
+        }
+    }
+
+    fn creation_ended(&mut self, mut volume: VolumeRecord, outcome: Outcome) {
+        if volume.phase != VolumePhase::Creating {
+            // Its deletion was asked for meanwhile, and that decides.
+            return;
+        }
+        let volume_id = volume.spec.volume_id;
+        volume.since = self.now;
+        match outcome {
+            Outcome::Finished => {
+                volume.phase = VolumePhase::Live {
+                    growing: None,
+                    problem: None,
+                };
+                self.persist(Change::Volume(volume));
+                self.send_waiting(volume_id);
+            }
+            Outcome::Failed(problem) => {
+                volume.phase = VolumePhase::Failed {
+                    problem: problem.clone(),
+                };
+                self.persist(Change::Volume(volume));
+                self.fail_waiting(volume_id, &problem);
+            }
+        }
+    }
+
+    fn users(&self, volume_id: VolumeId) -> Vec<TaskId> {
+        self.books
+            .users_of(volume_id)
+            .map(|task| task.spec.task_id.clone())
+            .collect()
+    }
+
+    fn send_waiting(&mut self, volume_id: VolumeId) {
+        for id in self.users(volume_id) {
+            self.send_task(&id);
+        }
+    }
+
+    fn fail_waiting(&mut self, volume_id: VolumeId, problem: &Problem) {
+        for id in self.users(volume_id) {
+            self.end_task_here(&id, TaskState::Failed, Some(problem.clone()));
+        }
+    }
+
+    fn growth_ended(
+        &mut self,
+        mut volume: VolumeRecord,
+        uuid: OperationUuid,
+        capacity: Bytes,
+        outcome: Outcome,
+    ) {
+        let VolumePhase::Live {
+            growing: Some(growing),
+            ..
+        } = volume.phase
+        else {
+            return;
+        };
+        if growing != uuid {
+            return;
+        }
+        volume.since = self.now;
+        let problem = match outcome {
+            Outcome::Finished => {
+                volume.capacity = volume.capacity.max(capacity);
+                None
+            }
+            Outcome::Failed(problem) => Some(problem),
+        };
+        volume.phase = VolumePhase::Live {
+            growing: None,
+            problem,
+        };
+        self.persist(Change::Volume(volume));
+    }
+
+    fn deletion_ended(&mut self, mut volume: VolumeRecord, outcome: Outcome) {
+        match outcome {
+            Outcome::Finished => {
+                self.end_others(&volume);
+                self.forget_volume(&volume);
+            }
+            Outcome::Failed(problem) => {
+                volume.since = self.now;
+                volume.phase = VolumePhase::Live {
+                    growing: None,
+                    problem: Some(problem),
+                };
+                self.persist(Change::Volume(volume));
+            }
+        }
+    }
+
+    /// Ends what a finished deletion has overtaken.
+    fn end_others(&mut self, volume: &VolumeRecord) {
+        let id = volume.spec.volume_id;
+        let operations = self.books.durable.operations.values();
+        let open: Vec<OperationUuid> = operations
+            .filter(|operation| operation.volume_id == id && operation.ended.is_none())
+            .map(|operation| operation.operation_uuid)
+            .collect();
+        for uuid in open {
+            let what = format!("volume {} was deleted", volume.spec.name);
+            let problem = Problem::new(ErrorKind::Conflict, what);
+            let ended = EndedOperation {
+                outcome: Outcome::Failed(problem),
+                at: self.now,
+            };
+            self.end_operation(uuid, ended);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What goes into the core and what comes out.
+
+use std::collections::BTreeSet;
+
+use sutler_api::Bytes;
+use sutler_api::agent::{Register, Registered, ToAgent, Updates};
+use sutler_api::id::{AgentId, OperationUuid, PluginName, TaskId, VolumeId, VolumeName};
+use sutler_api::plugin::AddPluginRequest;
+use sutler_api::task::RunTaskRequest;
+use sutler_api::volume::CreateVolumeRequest;
+use uuid::Uuid;
+
+use crate::record::Change;
+
+/// Something happened outside.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A user asks for a change.
+    Request {
+        /// Fresh and random: every identifier of the outcome is made from it.
+        seed: Uuid,
+        /// The change.
+        request: Request,
+    },
+    /// A machine announces itself.
+    Register {
+        /// Fresh and random: the identity if the machine is new.
+        seed: Uuid,
+        /// The announcement.
+        register: Register,
+    },
+    /// A machine listens.
+    StreamUp {
+        /// The machine.
+        agent_id: AgentId,
+        /// The run of its process.
+        incarnation: Uuid,
+        /// The connection; a later one replaces it.
+        stream: u64,
+    },
+    /// A connection has ended.
+    StreamDown {
+        /// The machine.
+        agent_id: AgentId,
+        /// The connection.
+        stream: u64,
+    },
+    /// A machine tells what is true there.
+    Updates(Updates),
+    /// Time has passed; see [`crate::Books::wake_at`].
+    Timer,
+}
+
+/// A change that a user asks for.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// Make a volume.
+    CreateVolume(CreateVolumeRequest),
+    /// Make a volume larger.
+    GrowVolume {
+        /// Which.
+        name: VolumeName,
+        /// The new size.
+        size: Bytes,
+    },
+    /// Put a volume into the trash, or delete it.
+    RemoveVolume {
+        /// Which.
+        name: VolumeName,
+        /// Delete it now, past the trash.
+        purge: bool,
+    },
+    /// Take a volume out of the trash.
+    RestoreVolume {
+        /// Which.
+        name: VolumeName,
+    },
+    /// Run a task.
+    RunTask(RunTaskRequest),
+    /// End a task.
+    StopTask {
+        /// Which.
+        task_id: TaskId,
+    },
+    /// Add a plugin, or change it.
+    AddPlugin(AddPluginRequest),
+    /// Remove a plugin.
+    RemovePlugin {
+        /// Which.
+        name: PluginName,
+    },
+}
+
+/// What follows from an event.
+#[derive(Debug, Default, PartialEq)]
+pub struct Step {
+    /// Facts to make durable before anything else happens.
+    pub persist: Vec<Change>,
+    /// Acts once they are durable.
+    pub effects: Vec<Effect>,
+    /// What the asker is told once they are durable.
+    pub reply: Reply,
+    /// What looks different now.
+    pub changed: BTreeSet<Subject>,
+}
+
+/// One outside act.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Tell a machine something, if it listens; a lost message is told again on its next
+    /// connection.
+    Send {
+        /// The machine.
+        agent_id: AgentId,
+        /// The message.
+        message: Box<ToAgent>,
+    },
+    /// End a machine's older connection.
+    CloseStream {
+        /// The connection.
+        stream: u64,
+    },
+}
+
+/// What the asker is told.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Reply {
+    /// That it is done.
+    #[default]
+    Done,
+    /// The accepted operation and its volume.
+    Accepted {
+        /// The operation.
+        operation_uuid: OperationUuid,
+        /// The volume.
+        volume_id: VolumeId,
+    },
+    /// A volume was deleted at once, because nothing of it exists.
+    Forgotten {
+        /// The operation.
+        operation_uuid: OperationUuid,
+        /// The volume as it last was.
+        volume: Box<sutler_api::volume::VolumeView>,
+    },
+    /// The volume.
+    Volume(VolumeId),
+    /// The task.
+    Task(TaskId),
+    /// The plugin.
+    Plugin(PluginName),
+    /// The machine is admitted.
+    Registered(Registered),
+}
+
+/// An object of the public API.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// A machine.
+    Agent(AgentId),
+    /// A plugin.
+    Plugin(PluginName),
+    /// A volume.
+    Volume(VolumeId),
+    /// An operation.
+    Operation(OperationUuid),
+    /// A task.
+    Task(TaskId),
+}

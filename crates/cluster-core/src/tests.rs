@@ -1,0 +1,8 @@
+//! Tables over the books: each event against a small world, and the laws over random ones.
+
+mod agents;
+mod plugins;
+mod random;
+mod tasks;
+mod volumes;
+mod world;

@@ -1,0 +1,234 @@
+use std::collections::BTreeMap;
+
+use sutler_api::ErrorKind;
+use sutler_api::agent::{ToAgent, Update};
+use sutler_api::definition::PluginDefinition;
+use sutler_api::id::PluginName;
+use sutler_api::plugin::{AddPluginRequest, PluginState};
+
+use super::world::{GIB, World, instance, refused};
+use crate::{Reply, Request};
+
+fn on(machines: &[&str]) -> AddPluginRequest {
+    AddPluginRequest {
+        definition: PluginDefinition::of_image("local"),
+        set: BTreeMap::new(),
+        on: machines.iter().map(|name| name.parse().unwrap()).collect(),
+    }
+}
+
+fn name(name: &str) -> PluginName {
+    name.parse().unwrap()
+}
+
+#[test]
+fn the_same_definition_again_changes_nothing_and_another_is_an_upgrade() {
+    let (mut world, _) = World::with_local();
+    world.add("local").unwrap();
+    assert_eq!(world.sent_words(), Vec::<String>::new());
+    let mut changed = PluginDefinition::of_image("local");
+    changed.lanes = 9;
+    world.add_definition(changed).unwrap();
+    assert_eq!(world.sent_words(), ["plugins"]);
+    let plugin = world.books.plugin(&name("local")).unwrap();
+    assert_eq!(plugin.generation, 2);
+    assert_eq!(
+        plugin.instances[0].state,
+        PluginState::Waiting,
+        "the old report is stale"
+    );
+}
+
+#[test]
+fn a_plugin_is_refused_with_its_fault() {
+    let (mut world, a) = World::with_local();
+    world.created(a, "data");
+    let toml = |text: &str| PluginDefinition::from_toml(text).unwrap();
+    refused(world.add(""), ErrorKind::Invalid, &["no `image`"]);
+    refused(
+        world.add_definition(toml("image='x'\nargs=['{{nope}}']")),
+        ErrorKind::Invalid,
+        &["\"nope\""],
+    );
+    refused(
+        world.add_definition(toml("image='other'\n[class.local]")),
+        ErrorKind::Conflict,
+        &["class local of plugin other is taken by plugin local"],
+    );
+    refused(
+        world.add_definition(toml(
+            "image='n'\n[[params]]\nkey='t'\nvalues=['a']\n[class.c]\nparameters={t='b'}",
+        )),
+        ErrorKind::Invalid,
+        &["class c sets t to \"b\"", "allowed are a"],
+    );
+    refused(
+        world.request(Request::AddPlugin(on(&["zz"]))),
+        ErrorKind::NotFound,
+        &["called zz"],
+    );
+    world.agent("b");
+    refused(
+        world.request(Request::AddPlugin(on(&["b"]))),
+        ErrorKind::Conflict,
+        &["cannot leave machine a", "data"],
+    );
+}
+
+#[test]
+fn the_default_class_is_local_else_the_only_one() {
+    let mut world = World::new();
+    let a = world.agent("a");
+    world.add("nas").unwrap();
+    world.ready(a, "nas", None);
+    world.create("one", 1).unwrap();
+    assert_eq!(world.volume("one").class.as_str(), "nas");
+    world.add("san").unwrap();
+    refused(
+        world.create("two", 1),
+        ErrorKind::Invalid,
+        &["nas, san", "--class"],
+    );
+    world.add("local").unwrap();
+    world.ready(a, "local", None);
+    world.create("two", 1).unwrap();
+    assert_eq!(world.volume("two").class.as_str(), "local");
+    let classes = world.books.class_views();
+    let defaults: Vec<&str> = classes
+        .iter()
+        .filter(|c| c.default)
+        .map(|c| c.name.as_str())
+        .collect();
+    assert_eq!(defaults, ["local"]);
+}
+
+#[test]
+fn a_plugin_with_volumes_is_not_removed_and_they_are_named() {
+    let (mut world, a) = World::with_local();
+    for i in 0..7 {
+        world.created(a, &format!("v{i}"));
+    }
+    refused(
+        world.request(Request::RemovePlugin {
+            name: name("local"),
+        }),
+        ErrorKind::Conflict,
+        &["v0, v1, v2, v3, v4 and 2 more"],
+    );
+}
+
+#[test]
+fn a_removed_plugin_stays_visible_until_its_machines_have_stopped_it() {
+    let (mut world, a) = World::with_local();
+    let reply = world
+        .request(Request::RemovePlugin {
+            name: name("local"),
+        })
+        .unwrap();
+    assert_eq!(reply, Reply::Plugin(name("local")));
+    assert_eq!(world.sent_words(), ["plugins"]);
+    assert!(world.books.plugin(&name("local")).unwrap().removing);
+    refused(
+        world.create("x", 1),
+        ErrorKind::NotFound,
+        &["no plugin was added"],
+    );
+    let stopping = instance(PluginState::Stopping, world.now);
+    world.plugin(a, "local", stopping);
+    assert!(world.books.plugin(&name("local")).is_ok());
+    let stopped = instance(PluginState::Stopped, world.now);
+    world.plugin(a, "local", stopped);
+    refused(
+        world.books.plugin(&name("local")),
+        ErrorKind::NotFound,
+        &["called local"],
+    );
+    world.add("local").unwrap();
+    assert_eq!(
+        world.books.plugin(&name("local")).unwrap().generation,
+        2,
+        "never used again"
+    );
+}
+
+#[test]
+fn a_removal_does_not_wait_for_a_machine_that_is_away() {
+    let (mut world, a) = World::with_local();
+    world
+        .request(Request::RemovePlugin {
+            name: name("local"),
+        })
+        .unwrap();
+    world.disconnect(a);
+    refused(
+        world.books.plugin(&name("local")),
+        ErrorKind::NotFound,
+        &["called local"],
+    );
+    world.sent.clear();
+    world.connect(a, 1).unwrap();
+    let ToAgent::Desired(desired) = &world.sent[0].1 else {
+        panic!()
+    };
+    assert_eq!(desired.plugins, [], "it stops it when it comes back");
+}
+
+#[test]
+fn a_plugin_runs_only_where_it_was_put() {
+    let mut world = World::new();
+    world.agent("a");
+    let b = world.agent("b");
+    world.sent.clear();
+    world.request(Request::AddPlugin(on(&["b"]))).unwrap();
+    for (agent, message) in world.sent.drain(..) {
+        let ToAgent::Plugins { plugins } = message else {
+            panic!()
+        };
+        assert_eq!(plugins.len(), usize::from(agent == b));
+    }
+    world.ready(b, "local", Some(GIB));
+    let plugin = world.books.plugin(&name("local")).unwrap();
+    let machines: Vec<&str> = plugin.instances.iter().map(|i| i.agent.as_str()).collect();
+    assert_eq!(machines, ["b"]);
+    let request = serde_json::json!({ "name": "x", "size": 1, "agent": "a" });
+    refused(
+        world.request(Request::CreateVolume(
+            serde_json::from_value(request).unwrap(),
+        )),
+        ErrorKind::Unavailable,
+        &["it runs on b only"],
+    );
+}
+
+#[test]
+fn a_report_of_an_old_generation_is_not_shown() {
+    let (mut world, a) = World::with_local();
+    let mut changed = PluginDefinition::of_image("local");
+    changed.lanes = 9;
+    world.add_definition(changed).unwrap();
+    let instance = instance(PluginState::Ready, world.now);
+    let update = Update::Plugin {
+        name: name("local"),
+        generation: 1,
+        instance,
+    };
+    world.updates(a, vec![update]).unwrap();
+    let plugin = world.books.plugin(&name("local")).unwrap();
+    assert_eq!(plugin.instances[0].state, PluginState::Waiting);
+    refused(world.create("x", 1), ErrorKind::Unavailable, &["local"]);
+}
+
+#[test]
+fn what_is_no_longer_told_is_gone() {
+    let (mut world, a) = World::with_local();
+    world.disconnect(a);
+    world.connect(a, 1).unwrap();
+    assert!(
+        world.books.live().agents[&a]
+            .plugins
+            .contains_key(&name("local")),
+        "last known"
+    );
+    world.updates(a, vec![Update::PluginsTold]).unwrap();
+    assert!(world.books.live().agents[&a].plugins.is_empty());
+}
