@@ -28,6 +28,9 @@ mod rules;
 mod server;
 mod world;
 
+#[cfg(test)]
+mod tests;
+
 pub use config::FakeConfig;
 pub use fault::{Fault, When};
 pub use handle::FakePlugin;
