@@ -119,12 +119,7 @@ pub enum StartError {
         /// The master.
         url: String,
     },
-    /// The master does not admit this machine.
-    #[error("the master at {url} refuses this machine: {cause}")]
-    Refused {
-        /// The master.
-        url: String,
-        /// What it said.
-        cause: String,
-    },
+    /// The main loop ended without a reason.
+    #[error("the agent's main loop broke; this is a bug, see the log above")]
+    Broken,
 }

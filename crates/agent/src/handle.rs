@@ -1,9 +1,24 @@
 //! The agent as its caller holds it: started, watched, asked to end.
 
+use std::sync::Arc;
+
+use sutler_store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::AgentConfig;
 use crate::error::StartError;
+use crate::journal::SCHEMA;
+use crate::link::{Link, MasterClient, register_of};
+use crate::machine::Machine;
+use crate::spine::{Ground, Inbox, Spine, SpineEnd};
+use crate::supervise::supervise;
+
+/// Messages of the master that wait for the main loop; beyond that the link stops reading, and
+/// the master drops the stream and says everything again later.
+const LINK_EVENTS_MAX: usize = 256;
+
+/// Requests of the caller that wait for the main loop: it has few and waits for each.
+const REQUESTS_MAX: usize = 8;
 
 /// The agent of this machine.
 #[derive(Debug)]
@@ -53,9 +68,63 @@ impl Agent {
     /// # Errors
     /// [`StartError`] says what is missing and what to do.
     pub async fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
-        let _ = config;
-        unimplemented!("front only")
+        let client = MasterClient::new(&config.master)?;
+        let (machine, store) = prepare(config).await?;
+        // Unbounded: the outbox behind it keeps the latest of each object only.
+        let (link, orders) = mpsc::unbounded_channel();
+        let ground = Arc::new(Ground {
+            machine,
+            store,
+            link,
+            master: client.clone(),
+        });
+        let spine = match Spine::recover(Arc::clone(&ground)).await {
+            Ok(spine) => spine,
+            Err(SpineEnd::Fatal(error)) => return Err(error),
+            Err(SpineEnd::StoreFailed(error)) => {
+                return Err(StartError::WriteJournal {
+                    cause: error.to_string(),
+                });
+            }
+            Err(SpineEnd::ShutDown) => return Err(StartError::Broken),
+        };
+        let (to_spine, from_link) = mpsc::channel(LINK_EVENTS_MAX);
+        let (requests, from_caller) = mpsc::channel(REQUESTS_MAX);
+        let (status, told) = watch::channel(AgentStatus::default());
+        let register = register_of(&ground.machine, spine.agent_id());
+        let link = Link::new(client, register, orders, to_spine, status.clone());
+        let link = tokio::spawn(link.run());
+        let inbox = Inbox {
+            link: from_link,
+            requests: from_caller,
+        };
+        let (ended, end) = oneshot::channel();
+        let running = tokio::spawn(supervise(ground, spine, inbox, status));
+        tokio::spawn(async move {
+            let how = running
+                .await
+                .unwrap_or(AgentEnd::Failed(StartError::Broken));
+            link.abort();
+            // Nobody waits when the handle was dropped.
+            let _ = ended.send(how);
+        });
+        Ok(AgentHandle {
+            requests,
+            status: told,
+            end: Some(end),
+        })
     }
+}
+
+/// Checks the machine and opens the journal, away from the async threads.
+async fn prepare(config: AgentConfig) -> Result<(Arc<Machine>, Store), StartError> {
+    let prepared = tokio::task::spawn_blocking(move || {
+        let machine = Machine::prepare(&config)?;
+        let store = Store::open(&machine.layout.journal(), SCHEMA)
+            .map_err(|source| StartError::OpenJournal { source })?;
+        Ok((machine, store))
+    });
+    prepared.await.unwrap_or(Err(StartError::Broken))
 }
 
 impl AgentHandle {

@@ -14,9 +14,20 @@
 //!   storage provider ◄────────────────────┘
 //! ```
 
+mod checks;
 mod config;
+mod effects;
 mod error;
+mod event;
 mod handle;
+mod journal;
+mod layout;
+mod link;
+mod machine;
+mod problems;
+mod queries;
+mod spine;
+mod supervise;
 
 pub use config::{AgentConfig, MasterAddress};
 pub use error::StartError;

@@ -165,6 +165,12 @@ impl Plugin {
         self.started.as_ref().map(|s| s.digest.as_str())
     }
 
+    /// Tells whether a container was started from an older definition than the wanted one, so
+    /// that a reference without digest must be looked up anew.
+    pub fn is_upgrade(&self) -> bool {
+        self.started.is_some() && !self.runs_wanted()
+    }
+
     /// Tells whether nothing of it is left and its owner may drop it.
     pub fn is_gone(&self) -> bool {
         self.state == State::Gone

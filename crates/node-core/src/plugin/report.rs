@@ -7,6 +7,34 @@ use sutler_api::plugin::PluginInstanceView;
 use super::{Plugin, State};
 
 impl Plugin {
+    /// Gives the generation that [`Plugin::report`] is about: the container's while there is one,
+    /// else the wanted one.
+    pub fn generation_told(&self) -> u64 {
+        match (&self.state, &self.started) {
+            (
+                State::Starting
+                | State::Probing { .. }
+                | State::Ready { .. }
+                | State::Stopping { .. },
+                Some(started),
+            ) => started.generation,
+            (
+                State::New
+                | State::Recovering
+                | State::Preparing
+                | State::Pulling
+                | State::Starting
+                | State::Probing { .. }
+                | State::Ready { .. }
+                | State::Stopping { .. }
+                | State::BackingOff { .. }
+                | State::Clearing { .. }
+                | State::Gone,
+                _,
+            ) => self.wanted.generation,
+        }
+    }
+
     /// Gives the plugin's state as the master is told it; `free` is what it last told of its
     /// capacity.
     pub fn report(&self, agent: &AgentName, free: Option<Bytes>) -> PluginInstanceView {

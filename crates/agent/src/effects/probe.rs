@@ -1,0 +1,137 @@
+//! One conversation with a plugin: is it there, is it ready, what is it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sutler_api::Bytes;
+use sutler_api::plugin::PluginFactsView;
+use sutler_csi::call::GetCapacity;
+use sutler_csi::{Code, CsiError, PluginClient, PluginFacts, interrogate};
+use sutler_node_core::plugin::ProbeOutcome;
+
+use crate::event::Talk;
+
+/// Time for one answer. A healthy plugin needs milliseconds; one that waits for its back end
+/// should say that it is not ready rather than hang.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Asks a plugin. `known` is what it said in this run before, and spares the questions.
+pub(crate) async fn probe(socket: PathBuf, known: Option<Talk>) -> (ProbeOutcome, Option<Talk>) {
+    if !socket.exists() {
+        return (ProbeOutcome::NoSocket, None);
+    }
+    let client = match &known {
+        Some(talk) => talk.client.clone(),
+        None => match PluginClient::connect(socket) {
+            Ok(client) => client,
+            Err(error) => {
+                return (
+                    ProbeOutcome::NoAnswer {
+                        raw: error.to_string(),
+                    },
+                    None,
+                );
+            }
+        },
+    };
+    match client.probe(ANSWER_WITHIN).await {
+        Ok(true) => {}
+        Ok(false) => return (ProbeOutcome::NotReady, None),
+        Err(error) => return (failed(&error), None),
+    }
+    let facts = match known {
+        Some(talk) => talk.facts,
+        None => match interrogate(&client, ANSWER_WITHIN).await {
+            Ok(facts) => Arc::new(facts),
+            Err(error) => return (failed(&error), None),
+        },
+    };
+    (
+        ProbeOutcome::Answered(Box::new(view(&facts))),
+        Some(Talk { client, facts }),
+    )
+}
+
+/// Asks how much room is left; `None` where the plugin does not say.
+pub(crate) async fn capacity(talk: Talk) -> Option<Bytes> {
+    if !talk.facts.gets_capacity() {
+        return None;
+    }
+    let place = talk
+        .facts
+        .node
+        .as_ref()
+        .filter(|_| talk.facts.has_topology());
+    let args = GetCapacity {
+        topology: place.map(|node| node.topology.clone()),
+        ..GetCapacity::default()
+    };
+    match talk.client.get_capacity(&args, ANSWER_WITHIN).await {
+        Ok(capacity) => Some(Bytes(capacity.available_bytes)),
+        Err(error) => {
+            tracing::debug!(plugin = talk.facts.name, %error, "capacity is not told");
+            None
+        }
+    }
+}
+
+fn failed(error: &CsiError) -> ProbeOutcome {
+    let raw = format!("{}: {}", error.code, error.message);
+    match error.code {
+        Code::Transport | Code::DeadlineExceeded | Code::Cancelled => {
+            ProbeOutcome::NoAnswer { raw }
+        }
+        Code::Unknown
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated
+        | Code::BadAnswer
+        | Code::NotSent => ProbeOutcome::Refused {
+            rpc: error.rpc.wire_name().to_owned(),
+            raw,
+        },
+    }
+}
+
+/// Puts facts into the words of the API.
+fn view(facts: &PluginFacts) -> PluginFactsView {
+    let mut capabilities: Vec<String> = names(&facts.plugin_caps)
+        .chain(names(&facts.controller_caps))
+        .chain(names(&facts.node_caps))
+        .collect();
+    capabilities.sort();
+    capabilities.dedup();
+    let node = facts.node.as_ref();
+    PluginFactsView {
+        driver_name: facts.name.clone(),
+        vendor_version: facts.vendor_version.clone(),
+        capabilities,
+        node_id: node.map(|n| n.node_id.clone()).unwrap_or_default(),
+        max_volumes: node
+            .and_then(|n| n.max_volumes)
+            .map_or(0, |most| i64::try_from(most).unwrap_or(i64::MAX)),
+        topology: node.map(|n| n.topology.0.clone()).unwrap_or_default(),
+    }
+}
+
+/// Spells capabilities as CSI does.
+fn names<'a, T: serde::Serialize + 'a>(
+    caps: impl IntoIterator<Item = &'a T> + 'a,
+) -> impl Iterator<Item = String> + 'a {
+    caps.into_iter()
+        .filter_map(|cap| match serde_json::to_value(cap) {
+            Ok(serde_json::Value::String(name)) => Some(name),
+            Ok(_) | Err(_) => None,
+        })
+}

@@ -1,0 +1,110 @@
+//! The outside acts of a task: start, stop, clean up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sutler_api::Problem;
+use sutler_api::id::TaskId;
+use sutler_api::task::TaskSpec;
+use sutler_containers::image::Image;
+use sutler_containers::runtime::ContainerError;
+use sutler_node_core::task::{Act, CleanUp, Launch, TaskEvent};
+use sutler_telemetry::chain;
+
+use super::task_spec::{Place, task_spec};
+use crate::machine::{Machine, task_container};
+use crate::problems;
+
+/// Mounts the root file system and starts the container.
+pub(crate) async fn start(
+    machine: &Machine,
+    task: &TaskSpec,
+    image: Arc<Image>,
+    launch: Launch,
+) -> TaskEvent {
+    TaskEvent::Started(try_start(machine, task, image, launch).await)
+}
+
+async fn try_start(
+    machine: &Machine,
+    task: &TaskSpec,
+    image: Arc<Image>,
+    launch: Launch,
+) -> Result<sutler_api::Timestamp, Problem> {
+    let user = user(&task.task_id);
+    let id = task_container(&task.task_id);
+    let rootfs = machine
+        .mount_rootfs(&id, image.layers.clone())
+        .await
+        .map_err(|cause| {
+            problems::of_act(&user, "given its file system", cause)
+                .hint("check the disk under the state directory, then run it again")
+        })?;
+    let place = Place {
+        rootfs,
+        cgroup: machine.layout.cgroup(),
+        volumes: launch.volumes,
+    };
+    let spec = task_spec(task, &image.config, place)?;
+    match machine.containers.start(&spec).await {
+        Ok(started) => Ok(started.started_at),
+        Err(error) => Err(problems::of_start(&user, &error)),
+    }
+}
+
+/// Follows the container to its end.
+pub(crate) async fn wait(machine: &Machine, task_id: &TaskId) -> TaskEvent {
+    match machine.watch(&task_container(task_id)).await {
+        Ok(end) => TaskEvent::Ended(end),
+        Err(cause) => faltered(task_id, Act::Wait, "looked after", cause),
+    }
+}
+
+/// Stops the container. Its watch tells the end, so there is nothing to tell on success.
+pub(crate) async fn stop(
+    machine: &Machine,
+    task_id: &TaskId,
+    grace: Duration,
+) -> Option<TaskEvent> {
+    match machine
+        .containers
+        .stop(&task_container(task_id), grace, None)
+        .await
+    {
+        Ok(_) | Err(ContainerError::NotFound { .. } | ContainerError::NeverStarted { .. }) => None,
+        Err(error) => Some(faltered(task_id, Act::Stop, "stopped", chain(&error))),
+    }
+}
+
+/// Cleans up after the container.
+pub(crate) async fn clean(machine: &Machine, task_id: &TaskId, how: CleanUp) -> TaskEvent {
+    let id = task_container(task_id);
+    let result = match how {
+        CleanUp::KeepLogs => machine.remove_rootfs(&id).await,
+        CleanUp::All => machine.remove_container(&id).await,
+    };
+    match result {
+        Ok(()) => TaskEvent::Cleaned,
+        Err(cause) => faltered(task_id, Act::Clean, "cleaned up after", cause),
+    }
+}
+
+/// Removes everything of the task.
+pub(crate) async fn clear(machine: &Machine, task_id: &TaskId) -> TaskEvent {
+    match machine.remove_container(&task_container(task_id)).await {
+        Ok(()) => TaskEvent::Cleared,
+        Err(cause) => faltered(task_id, Act::Clear, "forgotten", cause),
+    }
+}
+
+fn faltered(task_id: &TaskId, act: Act, verb: &str, cause: String) -> TaskEvent {
+    TaskEvent::Faltered {
+        act,
+        problem: problems::of_act(&user(task_id), verb, cause),
+    }
+}
+
+/// Names a task in texts.
+pub(crate) fn user(task_id: &TaskId) -> String {
+    format!("task {task_id}")
+}

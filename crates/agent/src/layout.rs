@@ -1,0 +1,146 @@
+//! Where everything of an agent lies.
+//!
+//! ```text
+//!   STATE_DIR/agent/journal.redb          records
+//!                   containers/ID/        what the container runtime keeps
+//!                   rootfs/ID/            root file systems of containers
+//!                   images/               the image store
+//!                   volumes/              bound on itself, shared: mounts go both ways
+//!                   plugins/NAME/state/   a plugin's own data; never deleted by us
+//!   RUN_DIR/HASH/runc/                    the runtime's state
+//!                NAME/                    a plugin's socket folder
+//! ```
+//!
+//! It makes folders and checks paths; it removes nothing.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use sutler_api::id::PluginName;
+use sutler_containers::runtime::{ContainerId, ensure_shared_mount};
+use sutler_telemetry::chain;
+
+use crate::config::AgentConfig;
+use crate::error::StartError;
+
+/// Folders of the agent are for root alone: images, logs and sockets may hold secrets.
+const PRIVATE: u32 = 0o700;
+
+/// Paths of one agent.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    root: PathBuf,
+    run: PathBuf,
+    tag: String,
+}
+
+impl Layout {
+    /// Makes every folder, and the volumes' folder a shared mount. May be repeated.
+    pub(crate) fn make(config: &AgentConfig) -> Result<Self, StartError> {
+        let asked = config.state_dir.join("agent");
+        make_dir(&asked)?;
+        let root = fs::canonicalize(&asked).map_err(|source| StartError::Folder {
+            path: asked.clone(),
+            source,
+        })?;
+        let text = root
+            .to_str()
+            .filter(|text| !text.chars().any(char::is_control));
+        let tag = match text {
+            Some(text) => format!("{:08x}", hash(text)),
+            None => return Err(StartError::PathText { path: root }),
+        };
+        let run = config.run_dir.join(&tag);
+        let layout = Self { root, run, tag };
+        for dir in [
+            layout.containers(),
+            layout.images(),
+            layout.volumes(),
+            layout.rootfs(),
+            layout.root.join("plugins"),
+            layout.runc_state(),
+        ] {
+            make_dir(&dir)?;
+        }
+        let volumes = layout.volumes();
+        ensure_shared_mount(&volumes).map_err(|error| StartError::SharedMount {
+            path: volumes,
+            cause: chain(&error),
+        })?;
+        Ok(layout)
+    }
+
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.root.join("journal.redb")
+    }
+
+    pub(crate) fn containers(&self) -> PathBuf {
+        self.root.join("containers")
+    }
+
+    pub(crate) fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    pub(crate) fn rootfs(&self) -> PathBuf {
+        self.root.join("rootfs")
+    }
+
+    pub(crate) fn rootfs_of(&self, id: &ContainerId) -> PathBuf {
+        self.rootfs().join(id.as_str())
+    }
+
+    pub(crate) fn runc_state(&self) -> PathBuf {
+        self.run.join("runc")
+    }
+
+    /// The plugin's own data; outlives the plugin.
+    pub(crate) fn plugin_state(&self, plugin: &PluginName) -> PathBuf {
+        self.root
+            .join("plugins")
+            .join(plugin.as_str())
+            .join("state")
+    }
+
+    /// The folder that a plugin makes its socket in.
+    pub(crate) fn plugin_sockets(&self, plugin: &PluginName) -> PathBuf {
+        self.run.join("plugins").join(plugin.as_str())
+    }
+
+    /// The cgroup of everything that this agent runs. Two agents of one machine differ in it.
+    pub(crate) fn cgroup(&self) -> String {
+        format!("/sutler/{}", self.tag)
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+/// Makes a folder and those above it, for root alone.
+pub(crate) fn make_dir(path: &Path) -> Result<(), StartError> {
+    make_private_dir(path).map_err(|source| StartError::Folder {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// As [`make_dir`], with the bare error.
+pub(crate) fn make_private_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(PRIVATE).create(path)
+}
+
+/// FNV-1a: a short name for a state directory that stays the same over versions.
+fn hash(text: &str) -> u32 {
+    const OFFSET: u32 = 0x811c_9dc5;
+    const PRIME: u32 = 0x0100_0193;
+    text.bytes().fold(OFFSET, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(PRIME)
+    })
+}

@@ -1,0 +1,146 @@
+//! Failures of images and containers as problems: what, who said so, the raw text, what next.
+
+use sutler_api::{ErrorKind, Problem, SaidBy};
+use sutler_containers::image::{ImageError, ImageErrorKind, ImageReference};
+use sutler_containers::runtime::{StartError, StartFailure};
+use sutler_telemetry::chain;
+
+/// Tells why an image could not be had for `user` (`task x`, `plugin y`).
+pub(crate) fn of_image(user: &str, reference: &ImageReference, error: &ImageError) -> Problem {
+    let cause = chain(error);
+    let what = |text: &str| format!("image {reference} of {user} {text}");
+    let problem = match error.kind() {
+        ImageErrorKind::Absent => Problem::new(ErrorKind::NotFound, what("does not exist"))
+            .hint("check the reference; list its tags at the registry"),
+        ImageErrorKind::Unauthorised => {
+            Problem::new(ErrorKind::Unauthorized, what("may not be pulled by us")).hint(
+                "log in on this machine with docker login or podman login as root, then again",
+            )
+        }
+        ImageErrorKind::Unreachable => {
+            Problem::new(ErrorKind::Unavailable, what("cannot be pulled now"))
+                .hint("check the registry's address and the network, then try again")
+        }
+        ImageErrorKind::WrongPlatform => Problem::new(
+            ErrorKind::Invalid,
+            what(&format!(
+                "is not for this machine ({})",
+                std::env::consts::ARCH
+            )),
+        )
+        .hint("use an image that has this architecture"),
+        ImageErrorKind::Refused => Problem::new(ErrorKind::Invalid, what("was refused"))
+            .hint("the image is damaged or hostile; get it from its publisher again"),
+        ImageErrorKind::Local => {
+            Problem::new(ErrorKind::Internal, what("cannot be kept on this machine"))
+                .said_by(SaidBy::Kernel)
+                .hint("check space and health of the disk under the state directory: df -h")
+        }
+    };
+    let by_registry = matches!(
+        error.kind(),
+        ImageErrorKind::Absent | ImageErrorKind::Unauthorised | ImageErrorKind::Unreachable
+    );
+    let problem = match reference {
+        ImageReference::Registry(at) if by_registry => {
+            problem.said_by(SaidBy::Registry(at.registry().to_owned()))
+        }
+        ImageReference::Registry(_)
+        | ImageReference::OciLayout { .. }
+        | ImageReference::OciArchive { .. }
+        | ImageReference::DockerArchive { .. }
+        | ImageReference::Archive { .. } => problem,
+    };
+    match error.raw() {
+        Some(raw) if !cause.contains(raw) => problem.raw(format!("{cause}\n{raw}")),
+        Some(_) | None => problem.raw(cause),
+    }
+}
+
+/// Tells that an image reference cannot be read.
+pub(crate) fn of_reference(user: &str, text: &str, cause: String) -> Problem {
+    Problem::new(
+        ErrorKind::Invalid,
+        format!("image {text:?} of {user} is not a reference"),
+    )
+    .raw(cause)
+    .hint("write for example busybox:1, host:5000/name:tag or oci:/path")
+}
+
+/// Tells why a container could not be started.
+pub(crate) fn of_start(user: &str, error: &StartError) -> Problem {
+    match error {
+        StartError::Failed(failure) => of_start_failure(user, failure),
+        StartError::ResolveUser { user: name, .. } => Problem::new(
+            ErrorKind::Invalid,
+            format!("the image of {user} names the user {name:?}, which it does not have"),
+        )
+        .raw(chain(error)),
+        StartError::InvalidSpec { .. } => {
+            Problem::new(ErrorKind::Invalid, format!("{user} cannot be run as asked"))
+                .raw(chain(error))
+        }
+        StartError::AlreadyExists { .. }
+        | StartError::ReadHost { .. }
+        | StartError::PrepareFolder { .. }
+        | StartError::SpawnShim { .. }
+        | StartError::ShimDied { .. } => {
+            Problem::new(ErrorKind::Internal, format!("{user} could not be started"))
+                .raw(chain(error))
+                .hint("check space and health of the disk under the state directory: df -h")
+        }
+    }
+}
+
+/// Tells what the runtime or kernel said of a container at its start.
+pub(crate) fn of_start_failure(user: &str, failure: &StartFailure) -> Problem {
+    match failure {
+        StartFailure::CommandNotFound { command, raw } => Problem::new(
+            ErrorKind::NotFound,
+            format!("command {command:?} of {user} is not in its image"),
+        )
+        .said_by(SaidBy::Runtime)
+        .raw(raw)
+        .hint("check the command's spelling and its path inside the image"),
+        StartFailure::PermissionDenied { command, raw } => Problem::new(
+            ErrorKind::Invalid,
+            format!("command {command:?} of {user} is not executable"),
+        )
+        .said_by(SaidBy::Runtime)
+        .raw(raw)
+        .hint("make it executable in the image, or run it with its interpreter"),
+        StartFailure::ExecFormat { command, raw } => Problem::new(
+            ErrorKind::Invalid,
+            format!(
+                "command {command:?} of {user} is not a program for this machine ({})",
+                std::env::consts::ARCH
+            ),
+        )
+        .said_by(SaidBy::Kernel)
+        .raw(raw)
+        .hint("use an image for this architecture; a script needs its #! line"),
+        StartFailure::MountSource { path, raw } => Problem::new(
+            ErrorKind::NotFound,
+            format!("{} cannot be mounted into {user}", path.display()),
+        )
+        .said_by(SaidBy::Runtime)
+        .raw(raw)
+        .hint("make it on this machine, or take it out of the definition"),
+        StartFailure::Runtime { raw } => Problem::new(
+            ErrorKind::Internal,
+            format!("the runtime could not start {user}"),
+        )
+        .said_by(SaidBy::Runtime)
+        .raw(raw),
+    }
+}
+
+/// Tells that an act of ours on a container failed and will be repeated.
+pub(crate) fn of_act(user: &str, act: &str, cause: String) -> Problem {
+    Problem::new(
+        ErrorKind::Unavailable,
+        format!("{user} could not be {act} yet"),
+    )
+    .raw(cause)
+    .hint("nothing to do: it is tried again by itself")
+}

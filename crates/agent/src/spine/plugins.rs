@@ -1,0 +1,369 @@
+//! Plugins in the main loop: their machines, their effects, their reports.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use sutler_api::agent::Update;
+use sutler_api::id::PluginName;
+use sutler_api::plugin::{DesiredPlugin, PluginInstanceView};
+use sutler_api::{Bytes, Problem};
+use sutler_containers::image::Image;
+use sutler_node_core::backoff::after;
+use sutler_node_core::plugin::{Plugin, PluginEffect, PluginEvent, ProbeOutcome};
+use sutler_providers::storage::PluginUp;
+use sutler_telemetry::failpoint;
+use tokio::task::AbortHandle;
+
+use super::Spine;
+use super::timers::Wake;
+use super::turn::{Todo, Turn};
+use crate::effects::plugin::{Subject, user};
+use crate::effects::probe::{capacity, probe};
+use crate::effects::pull::{Wanted, pull};
+use crate::event::{Event, Talk};
+
+/// Time between two questions for capacity, in milliseconds; changes of ours are asked about at
+/// once, others (another user of the same disk) need no more.
+const CAPACITY_EVERY_MS: u64 = 60_000;
+
+/// A plugin and what belongs to it in memory only.
+pub(super) struct PluginCell {
+    pub machine: Plugin,
+    pub image: Option<Arc<Image>>,
+    /// What it said in this run.
+    pub talk: Option<Talk>,
+    free: Option<Bytes>,
+    told: Option<PluginInstanceView>,
+    pull: Option<AbortHandle>,
+    watch: Option<AbortHandle>,
+    probe: Option<AbortHandle>,
+}
+
+impl PluginCell {
+    pub(super) fn new(machine: Plugin) -> Self {
+        Self {
+            machine,
+            image: None,
+            talk: None,
+            free: None,
+            told: None,
+            pull: None,
+            watch: None,
+            probe: None,
+        }
+    }
+
+    /// Ends what only waits; acts are left to end by themselves.
+    pub(super) fn abort_waits(&self) {
+        let waits = self.pull.iter().chain(&self.watch).chain(&self.probe);
+        waits.for_each(AbortHandle::abort);
+    }
+
+    pub(super) fn is_pulling(&self) -> bool {
+        self.pull.is_some()
+    }
+}
+
+impl Spine {
+    /// Takes up the whole set of plugins: new ones, changed ones, and those that are to go.
+    pub(super) fn want_plugins(&mut self, desired: Vec<DesiredPlugin>, turn: &mut Turn) {
+        let wanted: BTreeSet<PluginName> = desired.iter().map(|p| p.name.clone()).collect();
+        let gone: Vec<PluginName> = self
+            .plugins
+            .keys()
+            .filter(|name| !wanted.contains(*name))
+            .cloned()
+            .collect();
+        for name in gone {
+            self.plugin_event(&name, PluginEvent::Unwanted, turn);
+        }
+        for plugin in desired {
+            let name = plugin.name.clone();
+            self.plugins
+                .entry(name.clone())
+                .or_insert_with(|| PluginCell::new(Plugin::new(plugin.clone(), Self::now())));
+            self.plugin_event(&name, PluginEvent::Wanted(Box::new(plugin)), turn);
+        }
+    }
+
+    pub(super) fn plugin_event(&mut self, name: &PluginName, event: PluginEvent, turn: &mut Turn) {
+        let Some(cell) = self.plugins.get_mut(name) else {
+            return;
+        };
+        let agent = &self.ground.machine.name;
+        let before = cell.machine.report(agent, None);
+        let run = cell.machine.run();
+        let step = cell.machine.on_event(event, Self::now());
+        let told = cell.machine.report(agent, None);
+        if before.state != told.state {
+            let cause = told.problem.as_ref().map(ToString::to_string);
+            tracing::info!(plugin = %name, from = ?before.state, to = ?told.state, cause, "plugin");
+        }
+        if cell.machine.run() != run {
+            cell.talk = None;
+        }
+        for record in &step.persist {
+            turn.pages.plugin(record);
+        }
+        let started = step
+            .effects
+            .iter()
+            .any(|e| matches!(e, PluginEffect::Start));
+        if let (true, Some(digest)) = (started, cell.machine.digest()) {
+            let digest = digest.to_owned();
+            self.image_used(&digest, turn);
+        }
+        let todo = step
+            .effects
+            .into_iter()
+            .map(|e| Todo::Plugin(name.clone(), e));
+        turn.todo.extend(todo);
+        turn.plugins.insert(name.clone());
+    }
+
+    pub(super) fn plugin_pulled(
+        &mut self,
+        name: &PluginName,
+        run: u64,
+        result: Result<Arc<Image>, Problem>,
+        turn: &mut Turn,
+    ) {
+        let Some(cell) = self.plugins.get_mut(name) else {
+            return;
+        };
+        cell.pull = None;
+        let result = result.map(|image| {
+            let digest = image.digest.to_string();
+            cell.image = Some(image);
+            digest
+        });
+        self.plugin_event(name, PluginEvent::Pulled { run, result }, turn);
+    }
+
+    /// Carries out one effect.
+    pub(super) fn act_for_plugin(&mut self, plugin: PluginName, effect: PluginEffect) {
+        let name = format!("agent.plugin.{}", effect.name());
+        let Some(subject) = self.subject(&plugin) else {
+            return;
+        };
+        let Some(cell) = self.plugins.get_mut(&plugin) else {
+            return;
+        };
+        let run = cell.machine.run();
+        match effect {
+            PluginEffect::Prepare => {
+                self.spawn(name, async move {
+                    let result = subject.prepare().await;
+                    Event::Plugin(plugin, PluginEvent::Prepared { run, result })
+                });
+            }
+            PluginEffect::Pull => self.pull_for_plugin(plugin, name, run),
+            PluginEffect::CancelPull => {
+                cell.pull.take().iter().for_each(AbortHandle::abort);
+            }
+            PluginEffect::Start => {
+                let image = cell
+                    .image
+                    .clone()
+                    .expect("a start follows the pull of its image");
+                self.spawn(name, async move {
+                    let result = subject.start(image).await;
+                    Event::Plugin(plugin, PluginEvent::Started { run, result })
+                });
+            }
+            PluginEffect::Watch => {
+                let id = plugin.clone();
+                let watch = self.spawn(name, async move {
+                    let end = subject.watch().await;
+                    Event::Plugin(id, PluginEvent::Ended { run, end })
+                });
+                self.with_cell(&plugin, |cell| cell.watch = Some(watch));
+            }
+            PluginEffect::Probe => {
+                let known = cell.talk.clone();
+                let id = plugin.clone();
+                let probe = self.spawn(name, async move {
+                    let (outcome, talk) = match subject.rendered() {
+                        Ok(filled) => probe(filled.socket, known).await,
+                        Err(problem) => (
+                            ProbeOutcome::NoAnswer {
+                                raw: problem.to_string(),
+                            },
+                            None,
+                        ),
+                    };
+                    Event::PluginProbed(id, run, outcome, talk)
+                });
+                self.with_cell(&plugin, |cell| cell.probe = Some(probe));
+            }
+            PluginEffect::Up => self.plugin_up(&plugin, &name),
+            PluginEffect::Down => {
+                failpoint::hit(&format!("{name}.before"));
+                self.storage.plugin_down(plugin);
+                failpoint::hit(&format!("{name}.after"));
+            }
+            PluginEffect::Halt => {
+                cell.probe.take().iter().for_each(AbortHandle::abort);
+                self.spawn(name, async move {
+                    Event::Plugin(plugin, subject.halt(run).await)
+                });
+            }
+            PluginEffect::CountVolumes => {
+                let storage = self.storage.clone();
+                self.spawn(name, async move {
+                    let count = storage.volumes_of(plugin.clone()).await;
+                    Event::Plugin(plugin, PluginEvent::VolumesHere(count))
+                });
+            }
+            PluginEffect::Clear => {
+                self.spawn(name, async move {
+                    Event::Plugin(plugin, subject.clear(run).await)
+                });
+            }
+            PluginEffect::WakeAt(at) => self.timers.set(at, Wake::Plugin(plugin)),
+        }
+    }
+
+    fn plugin_up(&mut self, plugin: &PluginName, name: &str) {
+        let Some(cell) = self.plugins.get(plugin) else {
+            return;
+        };
+        let talk = cell.talk.clone().expect("a plugin is up once it answered");
+        let definition = &cell.machine.wanted().definition;
+        let up = PluginUp {
+            client: talk.client,
+            facts: (*talk.facts).clone(),
+            lanes: definition.lanes,
+            pre_create_target: definition.pre_create_target,
+            secrets: definition.secrets.clone(),
+        };
+        failpoint::hit(&format!("{name}.before"));
+        self.storage.plugin_up(plugin.clone(), up);
+        failpoint::hit(&format!("{name}.after"));
+        self.ask_capacity(plugin.clone());
+    }
+
+    fn pull_for_plugin(&mut self, plugin: PluginName, name: String, run: u64) {
+        let Some(cell) = self.plugins.get(&plugin) else {
+            return;
+        };
+        let wanted = Wanted {
+            user: user(&plugin),
+            reference: cell.machine.wanted().definition.image.clone(),
+            always: cell.machine.is_upgrade(),
+            pinned: None,
+            // A plugin whose volumes are in use must come back even if its source is gone.
+            fallback: cell.machine.digest().map(str::to_owned),
+        };
+        let machine = Arc::clone(&self.ground.machine);
+        let gate = self.collector.gate();
+        let (events, id) = (self.events.clone(), plugin.clone());
+        let tell = move |progress| {
+            let event = PluginEvent::PullProgress { run, progress };
+            // Nobody reads once the spine is torn down.
+            let _ = events.send(Event::Plugin(id.clone(), event));
+        };
+        let id = plugin.clone();
+        let pull = self.spawn(name, async move {
+            let _open = gate.read_owned().await;
+            let result = pull(&machine, wanted, tell).await;
+            Event::PluginPulled(id, run, result)
+        });
+        self.with_cell(&plugin, |cell| cell.pull = Some(pull));
+    }
+
+    fn with_cell(&mut self, plugin: &PluginName, change: impl FnOnce(&mut PluginCell)) {
+        if let Some(cell) = self.plugins.get_mut(plugin) {
+            change(cell);
+        }
+    }
+
+    fn subject(&self, plugin: &PluginName) -> Option<Subject> {
+        Some(Subject {
+            machine: Arc::clone(&self.ground.machine),
+            agent_id: self.identity.map(|identity| identity.agent_id),
+            wanted: self.plugins.get(plugin)?.machine.wanted().clone(),
+        })
+    }
+
+    /// Asks every ready plugin how much room is left, at the end of this turn.
+    pub(super) fn ask_capacities(&mut self, turn: &mut Turn) {
+        let ready = self
+            .plugins
+            .iter()
+            .filter(|(_, cell)| cell.machine.is_ready());
+        turn.todo
+            .extend(ready.map(|(name, _)| Todo::Capacity(name.clone())));
+        self.timers
+            .set_at_latest(after(Self::now(), CAPACITY_EVERY_MS), Wake::Capacity);
+    }
+
+    /// Something changed that may have changed the room that is left.
+    pub(super) fn capacity_soon(&mut self) {
+        self.timers.set_at_latest(Self::now(), Wake::Capacity);
+    }
+
+    pub(super) fn ask_capacity(&mut self, plugin: PluginName) {
+        let Some(cell) = self.plugins.get(&plugin) else {
+            return;
+        };
+        let Some(talk) = cell.talk.clone() else {
+            return;
+        };
+        let run = cell.machine.run();
+        self.spawn("agent.plugin.capacity".to_owned(), async move {
+            let free = capacity(talk).await;
+            Event::Capacity(plugin, run, free)
+        });
+    }
+
+    pub(super) fn on_capacity(
+        &mut self,
+        plugin: &PluginName,
+        run: u64,
+        free: Option<Bytes>,
+        turn: &mut Turn,
+    ) {
+        let Some(cell) = self.plugins.get_mut(plugin) else {
+            return;
+        };
+        // A failed question keeps the last answer: it is advisory either way.
+        if cell.machine.run() == run && free.is_some() {
+            cell.free = free;
+            turn.plugins.insert(plugin.clone());
+        }
+    }
+
+    /// Tells the master of plugins whose report has changed, and drops those that are gone.
+    pub(super) fn tell_plugins(&mut self, touched: &BTreeSet<PluginName>) {
+        let agent = self.ground.machine.name.clone();
+        for name in touched {
+            let Some(cell) = self.plugins.get_mut(name) else {
+                continue;
+            };
+            let instance = cell.machine.report(&agent, cell.free);
+            let gone = cell.machine.is_gone();
+            if cell.told.as_ref() != Some(&instance) {
+                cell.told = Some(instance.clone());
+                let generation = cell.machine.generation_told();
+                self.tell(vec![Update::Plugin {
+                    name: name.clone(),
+                    generation,
+                    instance,
+                }]);
+            }
+            if gone {
+                self.plugins.remove(name);
+                self.tell(vec![Update::PluginsTold]);
+            }
+        }
+    }
+
+    /// Tells the master of every plugin, and that these are all.
+    pub(super) fn tell_all_plugins(&mut self) {
+        let all: BTreeSet<PluginName> = self.plugins.keys().cloned().collect();
+        self.plugins.values_mut().for_each(|cell| cell.told = None);
+        self.tell_plugins(&all);
+        self.tell(vec![Update::PluginsTold]);
+    }
+}

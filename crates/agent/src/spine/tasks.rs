@@ -1,0 +1,269 @@
+//! Tasks in the main loop: their machines, their effects, their reports.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sutler_api::Problem;
+use sutler_api::agent::{DesiredTask, TaskReport, Update};
+use sutler_api::id::TaskId;
+use sutler_containers::image::Image;
+use sutler_node_core::task::{Task, TaskEffect, TaskEvent};
+use sutler_telemetry::failpoint;
+use tokio::task::AbortHandle;
+
+use super::Spine;
+use super::timers::Wake;
+use super::turn::{Todo, Turn};
+use crate::effects::pull::{Wanted, pull};
+use crate::effects::task;
+use crate::event::Event;
+
+/// A task and what belongs to it in memory only.
+pub(super) struct TaskCell {
+    pub machine: Task,
+    pub image: Option<Arc<Image>>,
+    told: Option<TaskReport>,
+    pull: Option<AbortHandle>,
+    watch: Option<AbortHandle>,
+    /// The master does not know it: it is forgotten as soon as it has ended.
+    pub orphan: bool,
+}
+
+impl TaskCell {
+    pub(super) fn new(machine: Task) -> Self {
+        Self {
+            machine,
+            image: None,
+            told: None,
+            pull: None,
+            watch: None,
+            orphan: false,
+        }
+    }
+
+    /// Ends what only waits; acts are left to end by themselves.
+    pub(super) fn abort_waits(&self) {
+        self.pull
+            .iter()
+            .chain(&self.watch)
+            .for_each(AbortHandle::abort);
+    }
+
+    pub(super) fn is_pulling(&self) -> bool {
+        self.pull.is_some()
+    }
+}
+
+impl Spine {
+    /// Takes up a task, or what has changed of one that is known.
+    pub(super) fn want_task(&mut self, desired: DesiredTask, turn: &mut Turn) {
+        let task_id = desired.spec.task_id.clone();
+        let cell = self
+            .tasks
+            .entry(task_id.clone())
+            .or_insert_with(|| TaskCell::new(Task::new(desired.spec.clone())));
+        cell.orphan = false;
+        if *cell.machine.spec() != desired.spec && !cell.machine.has_ended() {
+            tracing::warn!(%task_id, "a task never changes; the newer specification is ignored");
+        }
+        if desired.stop {
+            self.task_event(&task_id, TaskEvent::Stop, turn);
+        } else {
+            self.task_event(&task_id, TaskEvent::Wanted, turn);
+        }
+    }
+
+    pub(super) fn task_event(&mut self, task_id: &TaskId, event: TaskEvent, turn: &mut Turn) {
+        let Some(cell) = self.tasks.get_mut(task_id) else {
+            return;
+        };
+        let before = cell.machine.report().state;
+        let step = cell.machine.on_event(event, Self::now());
+        let after = cell.machine.report().state;
+        if before != after {
+            tracing::info!(%task_id, from = ?before, to = ?after, "task");
+        }
+        for record in &step.persist {
+            turn.pages.task(record);
+        }
+        let started = step
+            .effects
+            .iter()
+            .any(|e| matches!(e, TaskEffect::Start(_)));
+        if let (true, Some(digest)) = (started, cell.machine.digest()) {
+            let digest = digest.to_owned();
+            self.image_used(&digest, turn);
+        }
+        let todo = step
+            .effects
+            .into_iter()
+            .map(|e| Todo::Task(task_id.clone(), e));
+        turn.todo.extend(todo);
+        turn.tasks.insert(task_id.clone());
+        let Some(cell) = self.tasks.get_mut(task_id) else {
+            return;
+        };
+        if cell.orphan && cell.machine.has_ended() {
+            cell.orphan = false;
+            self.task_event(task_id, TaskEvent::Forget, turn);
+        }
+    }
+
+    pub(super) fn task_pulled(
+        &mut self,
+        task_id: &TaskId,
+        result: Result<Arc<Image>, Problem>,
+        turn: &mut Turn,
+    ) {
+        let Some(cell) = self.tasks.get_mut(task_id) else {
+            return;
+        };
+        cell.pull = None;
+        let result = result.map(|image| {
+            let digest = image.digest.to_string();
+            cell.image = Some(image);
+            digest
+        });
+        self.task_event(task_id, TaskEvent::Pulled(result), turn);
+    }
+
+    /// Carries out one effect.
+    pub(super) fn act_for_task(&mut self, task_id: TaskId, effect: TaskEffect) {
+        let name = format!("agent.task.{}", effect.name());
+        match effect {
+            TaskEffect::Pull { always } => self.pull_for_task(task_id, name, always),
+            TaskEffect::CancelPull => {
+                if let Some(cell) = self.tasks.get_mut(&task_id) {
+                    cell.pull.take().iter().for_each(AbortHandle::abort);
+                }
+            }
+            TaskEffect::Acquire {
+                volume_id,
+                read_only,
+            } => {
+                failpoint::hit(&format!("{name}.before"));
+                self.storage.acquire(volume_id, task_id, read_only);
+                failpoint::hit(&format!("{name}.after"));
+            }
+            TaskEffect::Release { volume_id } => {
+                failpoint::hit(&format!("{name}.before"));
+                self.storage.release(volume_id, task_id);
+                failpoint::hit(&format!("{name}.after"));
+            }
+            TaskEffect::WakeAt(at) => self.timers.set(at, Wake::Task(task_id)),
+            TaskEffect::Wait => {
+                let (machine, id) = (Arc::clone(&self.ground.machine), task_id.clone());
+                let watch = self.spawn(name, async move {
+                    let event = task::wait(&machine, &id).await;
+                    Event::Task(id, event)
+                });
+                if let Some(cell) = self.tasks.get_mut(&task_id) {
+                    cell.watch = Some(watch);
+                }
+            }
+            TaskEffect::Start(launch) => {
+                let machine = Arc::clone(&self.ground.machine);
+                let Some(cell) = self.tasks.get(&task_id) else {
+                    return;
+                };
+                let spec = cell.machine.spec().clone();
+                let image = cell
+                    .image
+                    .clone()
+                    .expect("a start follows the pull of its image");
+                self.spawn(name, async move {
+                    let event = task::start(&machine, &spec, image, launch).await;
+                    Event::Task(task_id, event)
+                });
+            }
+            TaskEffect::Stop { grace_ms } => {
+                let machine = Arc::clone(&self.ground.machine);
+                let grace = Duration::from_millis(grace_ms);
+                self.spawn(name, async move {
+                    match task::stop(&machine, &task_id, grace).await {
+                        Some(event) => Event::Task(task_id, event),
+                        None => Event::Done,
+                    }
+                });
+            }
+            TaskEffect::Clean(how) => {
+                let machine = Arc::clone(&self.ground.machine);
+                self.spawn(name, async move {
+                    let event = task::clean(&machine, &task_id, how).await;
+                    Event::Task(task_id, event)
+                });
+            }
+            TaskEffect::Clear => {
+                let machine = Arc::clone(&self.ground.machine);
+                self.spawn(name, async move {
+                    let event = task::clear(&machine, &task_id).await;
+                    Event::Task(task_id, event)
+                });
+            }
+        }
+    }
+
+    fn pull_for_task(&mut self, task_id: TaskId, name: String, always: bool) {
+        let Some(cell) = self.tasks.get(&task_id) else {
+            return;
+        };
+        let wanted = Wanted {
+            user: task::user(&task_id),
+            reference: cell.machine.spec().image.clone(),
+            always,
+            pinned: cell.machine.digest().map(str::to_owned),
+            fallback: None,
+        };
+        let machine = Arc::clone(&self.ground.machine);
+        let gate = self.collector.gate();
+        let (events, id) = (self.events.clone(), task_id.clone());
+        let tell = move |progress| {
+            // Nobody reads once the spine is torn down.
+            let _ = events.send(Event::Task(id.clone(), TaskEvent::PullProgress(progress)));
+        };
+        let id = task_id.clone();
+        let pull = self.spawn(name, async move {
+            let _open = gate.read_owned().await;
+            let result = pull(&machine, wanted, tell).await;
+            Event::TaskPulled(id, result)
+        });
+        if let Some(cell) = self.tasks.get_mut(&task_id) {
+            cell.pull = Some(pull);
+        }
+    }
+
+    /// Tells the master of tasks whose report has changed, and drops those that are forgotten.
+    pub(super) fn tell_tasks(&mut self, touched: &BTreeSet<TaskId>) {
+        for task_id in touched {
+            let Some(cell) = self.tasks.get_mut(task_id) else {
+                continue;
+            };
+            if cell.machine.is_forgotten() {
+                self.tasks.remove(task_id);
+                continue;
+            }
+            let report = cell.machine.report();
+            if cell.told.as_ref() == Some(&report) {
+                continue;
+            }
+            let ended = cell
+                .told
+                .as_ref()
+                .is_some_and(|told| !told.state.is_terminal())
+                && report.state.is_terminal();
+            cell.told = Some(report.clone());
+            self.tell(vec![Update::Task(report)]);
+            if ended {
+                self.collector.task_ended(&self.ground.machine);
+            }
+        }
+    }
+
+    /// Tells the master of every task, whether or not it knows.
+    pub(super) fn tell_all_tasks(&mut self) {
+        let all: BTreeSet<TaskId> = self.tasks.keys().cloned().collect();
+        self.tasks.values_mut().for_each(|cell| cell.told = None);
+        self.tell_tasks(&all);
+    }
+}

@@ -1,0 +1,149 @@
+//! Keeping a spine alive: when the journal fails, the old one is torn down and a new one is
+//! recovered from disk, again and again with pauses, while the containers run on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sutler_api::agent::Update;
+use sutler_api::{ErrorKind, Problem, SaidBy};
+use sutler_node_core::backoff;
+use sutler_store::{CommitError, LoadError};
+use sutler_telemetry::chain;
+use tokio::sync::watch;
+
+use crate::error::StartError;
+use crate::handle::{AgentEnd, AgentStatus, Request};
+use crate::link::LinkOrder;
+use crate::spine::{Ground, Inbox, Spine, SpineEnd};
+
+/// Runs spines until the agent is asked to end or cannot go on.
+pub(crate) async fn supervise(
+    ground: Arc<Ground>,
+    first: Spine,
+    mut inbox: Inbox,
+    status: watch::Sender<AgentStatus>,
+) -> AgentEnd {
+    let mut spine = first;
+    loop {
+        let error = match spine.run(&mut inbox).await {
+            SpineEnd::ShutDown => return AgentEnd::ShutDown,
+            SpineEnd::Fatal(error) => return AgentEnd::Failed(error),
+            SpineEnd::StoreFailed(error) => error,
+        };
+        if let Some(end) = fatal(&error) {
+            return end;
+        }
+        spine = match again(&ground, &mut inbox, &status, chain(&error)).await {
+            Ok(spine) => spine,
+            Err(end) => return end,
+        };
+    }
+}
+
+/// Recovers a new spine, as often as it takes.
+async fn again(
+    ground: &Arc<Ground>,
+    inbox: &mut Inbox,
+    status: &watch::Sender<AgentStatus>,
+    mut cause: String,
+) -> Result<Spine, AgentEnd> {
+    let mut attempt = 0;
+    loop {
+        tracing::error!(cause, "the agent's journal failed; recovering from it");
+        let problem = store_problem(ground, &cause);
+        status.send_modify(|status| status.problem = Some(problem.to_string()));
+        // The link may be down; the state is told again when it comes up.
+        let update = Update::Agent {
+            problem: Some(problem),
+        };
+        let _ = ground.link.send(LinkOrder::Tell(Box::new(update)));
+        pause(inbox, Duration::from_millis(backoff::wait_ms(attempt))).await?;
+        attempt = attempt.saturating_add(1);
+        cause = match Spine::recover(Arc::clone(ground)).await {
+            Ok(spine) => {
+                status.send_modify(|status| status.problem = None);
+                // What was said meanwhile may be half taken up: ask for the whole state anew.
+                let _ = ground.link.send(LinkOrder::Reconnect);
+                return Ok(spine);
+            }
+            Err(SpineEnd::ShutDown) => return Err(AgentEnd::ShutDown),
+            Err(SpineEnd::StoreFailed(error)) => match fatal(&error) {
+                Some(end) => return Err(end),
+                None => chain(&error),
+            },
+            Err(SpineEnd::Fatal(error)) if may_pass(&error) => chain(&error),
+            Err(SpineEnd::Fatal(error)) => return Err(AgentEnd::Failed(error)),
+        };
+    }
+}
+
+/// Waits, unless the agent is asked to end.
+async fn pause(inbox: &mut Inbox, wait: Duration) -> Result<(), AgentEnd> {
+    let end = tokio::time::Instant::now() + wait;
+    loop {
+        // Both arms are cancel-safe: a queue's `recv` and a timer.
+        tokio::select! {
+            () = tokio::time::sleep_until(end) => return Ok(()),
+            request = inbox.requests.recv() => match request {
+                Some(Request::ShutDown) | None => return Err(AgentEnd::ShutDown),
+                // Its answer is dropped, which tells zero.
+                Some(Request::CollectGarbage(_)) => {}
+            },
+        }
+    }
+}
+
+/// After a failed sync only a new process may trust the disk.
+fn fatal(error: &CommitError) -> Option<AgentEnd> {
+    match error {
+        CommitError::Full { .. } => None,
+        CommitError::Io { .. } | CommitError::Stopped { .. } => {
+            Some(AgentEnd::Failed(StartError::WriteJournal {
+                cause: chain(error),
+            }))
+        }
+    }
+}
+
+/// Whether a failed recovery may succeed later by itself: a full disk is emptied.
+fn may_pass(error: &StartError) -> bool {
+    match error {
+        StartError::LoadJournal { source } => match source {
+            LoadError::Reopen { .. } | LoadError::Io { .. } => true,
+            LoadError::Corrupt { .. } | LoadError::Stopped { .. } => false,
+        },
+        StartError::Adopt { .. } | StartError::RecoverStorage { .. } => true,
+        StartError::NotRoot
+        | StartError::NoRuntime { .. }
+        | StartError::NoCgroups
+        | StartError::NoOverlayfs
+        | StartError::ReadMachine { .. }
+        | StartError::Folder { .. }
+        | StartError::PathText { .. }
+        | StartError::SharedMount { .. }
+        | StartError::OpenJournal { .. }
+        | StartError::WriteJournal { .. }
+        | StartError::OpenImages { .. }
+        | StartError::MasterAddress { .. }
+        | StartError::OtherCluster { .. }
+        | StartError::Broken => false,
+    }
+}
+
+fn store_problem(ground: &Ground, cause: &str) -> Problem {
+    let journal = ground.machine.layout.journal();
+    Problem::new(
+        ErrorKind::Exhausted,
+        format!(
+            "the journal {} of agent {} cannot be written; nothing new is done there",
+            journal.display(),
+            ground.machine.name
+        ),
+    )
+    .said_by(SaidBy::Kernel)
+    .raw(cause)
+    .hint(format!(
+        "free space there: df -h {}",
+        ground.machine.layout.root().display()
+    ))
+}
