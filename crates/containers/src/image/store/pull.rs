@@ -147,11 +147,13 @@ impl Pull<'_> {
             .iter()
             .zip(&resolved.config.rootfs.diff_ids);
         let mut seen = BTreeSet::new();
-        let layers = pairs
-            .filter(|(_, diff_id)| seen.insert(**diff_id))
-            .collect::<Vec<_>>();
-        futures::stream::iter(layers)
-            .map(|(layer, diff_id)| self.fetch_layer(source, layer, (*diff_id, budget.clone())))
+        // Made before they are polled: a closure in the stream would keep the whole future from
+        // being sent between threads.
+        let mut fetches = Vec::new();
+        for (layer, diff_id) in pairs.filter(|(_, diff_id)| seen.insert(**diff_id)) {
+            fetches.push(self.fetch_layer(source, layer, (*diff_id, budget.clone())));
+        }
+        futures::stream::iter(fetches)
             .buffer_unordered(LAYERS_AT_A_TIME)
             .try_collect()
             .await
