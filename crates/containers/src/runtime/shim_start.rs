@@ -4,14 +4,14 @@
 //! The reason a command cannot be executed comes at two moments: the runtime looks it up when it
 //! makes the container, but the kernel refuses a program (wrong architecture, missing
 //! interpreter) only when the container's process executes it, after the runtime has reported
-//! success. `executed` tells by the process itself.
+//! success. `executed` tells by the process itself: its file, or its name once it has ended.
 
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -154,34 +154,43 @@ fn executable(pid: i32) -> io::Result<(u64, u64)> {
     Ok((meta.dev(), meta.ino()))
 }
 
-/// How long a process that could not execute its command may take to end.
-const FAILED_ENDS_WITHIN: Duration = Duration::from_secs(10);
+/// How long the container's process may take to execute its command or to fail to: it has only
+/// that system call left, but the machine may be overloaded or the file on a slow network.
+const EXECUTES_WITHIN: Duration = Duration::from_secs(30);
+
+/// The kernel tells of an end but not of an execution, so that one is looked for this often.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// Name of the runtime's process in the container until the command replaces it.
 const RUNTIME_PROCESS: &str = "runc:[";
 
-/// Whether the command was executed, once the runtime has seen its process let go of the start
-/// pipe: the kernel closes that after it has changed `/proc/<pid>/exe`, or at the end.
+/// Whether the command was executed in place of the runtime's process, whose file was `waiting`;
+/// returns once either that or the end of the process is sure.
 fn executed(watch: &ShimRecord, waiting: (u64, u64)) -> Result<bool, ShimError> {
     let container = watch
         .container
         .as_ref()
         .expect("set before the command was told to run");
     let pid = container.pid;
-    match executable(pid) {
-        Ok(now) if now != waiting => return Ok(true),
-        // Still the runtime's, so it is about to end.
-        Ok(_) => {
-            let error = ShimError::kernel("watch the container");
-            if let Some(pidfd) = container.open().map_err(&error)? {
-                process::wait_end(&pidfd, FAILED_ENDS_WITHIN).map_err(&error)?;
-            }
+    let error = ShimError::kernel("watch the container");
+    let deadline = Instant::now() + EXECUTES_WITHIN;
+    while let Some(pidfd) = container.open().map_err(&error)? {
+        match executable(pid) {
+            Ok(now) if now != waiting => return Ok(true),
+            Ok(_) => {}
+            Err(gone) if process::is_gone(&gone) => {}
+            Err(other) => return Err(error(other)),
         }
-        // It ended; a zombie executes nothing but keeps its name until we reap it.
-        Err(error) if process::is_gone(&error) => {}
-        Err(error) => return Err(ShimError::kernel("look at the container")(error)),
+        if Instant::now() > deadline {
+            return Err(error(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "neither ran nor ended",
+            )));
+        }
+        process::wait_end(&pidfd, LOOK_EVERY).map_err(&error)?;
     }
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    // A zombie has no file any more, but keeps its name until we reap it.
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).map_err(&error)?;
     if !name.starts_with(RUNTIME_PROCESS) {
         return Ok(true);
     }

@@ -115,34 +115,46 @@ impl Containers {
         Ok(record.map_or(Signal::TERM, |record| record.spec.stop_signal))
     }
 
+    /// Ends the container and returns once its shim has ended, so that nobody else touches the
+    /// folder or stays in a cgroup.
     async fn end_shim(&self, id: &ContainerId) -> Result<(), ContainerError> {
         match self.observe(id).await {
-            Ok(Observed::Running { shim, record }) => {
+            Ok(Observed::Running { record, .. }) => {
                 send_container(id, &record, Signal::KILL)?;
-                let process_error = |source| ContainerError::Process {
-                    id: id.clone(),
-                    act: "watch",
-                    pid: record.shim.pid,
-                    source,
-                };
-                let watched = shim.try_clone().map_err(process_error)?;
-                match tokio::time::timeout(KILLED_WITHIN, readable(watched)).await {
-                    Ok(ended) => ended.map_err(process_error),
-                    // Its end record is lost then, but the container is to go anyway.
-                    Err(_late) => send(&record.shim, Signal::KILL).map_err(process_error),
-                }
+                shim_ended(id, &record.shim).await
             }
             Ok(Observed::Starting) => self.wait_start(id).await,
             Ok(Observed::Lost(Some(record))) => send_container(id, &record, Signal::KILL),
+            // The shim of a failed start reports before it ends.
+            Ok(Observed::NeverStarted(_)) => {
+                let folder = self.folder_of(id);
+                let read = blocking(move || folder.read::<ShimRecord>(folder::SHIM)).await;
+                match read {
+                    Ok(Some(record)) => shim_ended(id, &record.shim).await,
+                    Ok(None) | Err(_) => Ok(()),
+                }
+            }
             // What cannot be read cannot be signalled; the runtime and the cgroup know more.
-            Ok(
-                Observed::Missing
-                | Observed::NeverStarted(_)
-                | Observed::Exited(_)
-                | Observed::Lost(None),
-            )
-            | Err(_) => Ok(()),
+            Ok(Observed::Missing | Observed::Exited(_) | Observed::Lost(None)) | Err(_) => Ok(()),
         }
+    }
+}
+
+/// Waits for a shim that has nothing left to wait for itself; ends it if it is late.
+async fn shim_ended(id: &ContainerId, shim: &ProcessRef) -> Result<(), ContainerError> {
+    let error = |source| ContainerError::Process {
+        id: id.clone(),
+        act: "watch",
+        pid: shim.pid,
+        source,
+    };
+    let Some(pidfd) = shim.open().map_err(error)? else {
+        return Ok(());
+    };
+    match tokio::time::timeout(KILLED_WITHIN, readable(pidfd)).await {
+        Ok(ended) => ended.map_err(error),
+        // Its exit record is lost then, but the container is to go anyway.
+        Err(_late) => send(shim, Signal::KILL).map_err(error),
     }
 }
 

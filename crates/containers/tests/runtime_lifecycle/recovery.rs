@@ -21,6 +21,13 @@ struct Agent {
 
 impl Agent {
     fn start(world: &World, spec: &ContainerSpec) -> Self {
+        let mut agent = Self::spawn(world, spec, None);
+        agent.container = agent.report().expect("the agent reports a pid");
+        agent
+    }
+
+    /// An agent and its shim, of which the one that passes this place is killed there.
+    fn spawn(world: &World, spec: &ContainerSpec, failpoint: Option<&str>) -> Self {
         let config = world.path().join("agent.json");
         let text = serde_json::json!({
             "containers_dir": world.config.containers_dir,
@@ -29,19 +36,26 @@ impl Agent {
         });
         fs::write(&config, text.to_string()).expect("written");
         let mut command = Command::new(shim_binary());
-        command
-            .arg("start")
-            .arg(config)
-            .stdout(Stdio::piped())
-            .process_group(0);
-        let mut process = command.spawn().expect("the agent runs");
-        let output = process.stdout.take().expect("piped");
+        command.arg("start").arg(config).stdout(Stdio::piped());
+        command.stderr(Stdio::null()).process_group(0);
+        if let Some(name) = failpoint {
+            command.env("SUTLER_FAILPOINT", name);
+        }
+        let process = command.spawn().expect("the agent runs");
+        Self {
+            process,
+            container: 0,
+        }
+    }
+
+    /// Waits until the agent has started its container, or failed to and ended.
+    fn report(&mut self) -> Option<i32> {
+        let output = self.process.stdout.take().expect("piped");
         let mut line = String::new();
         BufReader::new(output)
             .read_line(&mut line)
-            .expect("the agent reports");
-        let container = line.trim().parse().expect("the agent reports a pid");
-        Self { process, container }
+            .expect("the agent has a pipe");
+        line.trim().parse().ok()
     }
 
     /// Kills the agent with its whole process group, as a terminal or supervisor may.
@@ -254,4 +268,74 @@ async fn a_shim_is_detached_and_small() {
         .split_whitespace()
         .nth(1);
     assert_eq!(parent, Some(shim.to_string().as_str()));
+}
+
+/// What an agent that comes afterwards must find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    NeverStarted,
+    Lost,
+    Exited,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_killed_at_any_step_the_rest_is_found_and_removed() {
+    let places = [
+        ("containers.start.folder.before", Found::Nothing),
+        ("containers.start.folder.after", Found::NeverStarted),
+        ("containers.start.spawn_shim.before", Found::NeverStarted),
+        // The shim is on its way and needs nobody.
+        ("containers.start.spawn_shim.after", Found::Exited),
+        ("shim.start.create.before", Found::NeverStarted),
+        ("shim.start.create.after", Found::NeverStarted),
+        // The command may have run: nobody can tell any more.
+        ("shim.start.run.before", Found::Lost),
+        ("shim.start.run.after", Found::Lost),
+        ("shim.exit.persist.before", Found::Lost),
+        ("shim.exit.persist.after", Found::Exited),
+        ("shim.exit.delete.before", Found::Exited),
+        ("shim.exit.delete.after", Found::Exited),
+    ];
+    let world = World::new();
+    for (place, expected) in places {
+        assert_eq!(found_after(&world, place).await, expected, "{place}");
+        world.remove("c").await;
+        assert!(world.cgroups("c").is_empty(), "{place}: a cgroup is left");
+        assert!(
+            !world.config.runtime.has_state(&id("c")),
+            "{place}: runtime state is left"
+        );
+        assert!(
+            !world.containers.folder(&id("c")).exists(),
+            "{place}: its folder is left"
+        );
+    }
+}
+
+async fn found_after(world: &World, place: &str) -> Found {
+    let spec = world.sh("c", "exit 0");
+    let mut agent = Agent::spawn(world, &spec, Some(place));
+    let agent = tokio::task::spawn_blocking(move || {
+        agent.report();
+        agent
+    });
+    // Only the agent itself: until the shim has left its process group, it would die as well.
+    drop(agent.await.expect("no panic"));
+    let mut adopted = world.containers.adopt().await.expect("listed");
+    match adopted.pop().map(|found| found.state) {
+        None => Found::Nothing,
+        Some(AdoptedState::NeverStarted(failure)) => {
+            assert_eq!(failure, None);
+            Found::NeverStarted
+        }
+        Some(AdoptedState::Lost) => Found::Lost,
+        Some(AdoptedState::Exited(_)) => Found::Exited,
+        Some(AdoptedState::Running(_)) => {
+            match world.containers.wait(&id("c")).await.expect("it ends") {
+                Ended::Lost => Found::Lost,
+                Ended::Exited(_) => Found::Exited,
+            }
+        }
+    }
 }
