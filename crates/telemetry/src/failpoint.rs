@@ -6,6 +6,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `SUTLER_FAILPOINT=NAME` or `NAME:N` | SIGKILL to self at the (N-th) hit of NAME |
+//! | `SUTLER_FAILPOINT_ACTION=stop` | SIGSTOP instead, so that a test can kill somebody else |
 //! | `SUTLER_FAILPOINT_TRACE=FILE` | append each hit's name to FILE, one a line |
 
 use std::fs::{File, OpenOptions};
@@ -22,6 +23,7 @@ struct Fatal {
     name: String,
     at_hit: u64,
     hits: AtomicU64,
+    stops_only: bool,
 }
 
 static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
@@ -44,7 +46,11 @@ pub fn hit(name: &str) {
         return;
     };
     if fatal.hits.fetch_add(1, Ordering::SeqCst) + 1 == fatal.at_hit {
-        kill_self();
+        if fatal.stops_only {
+            stop_self();
+        } else {
+            kill_self();
+        }
     }
 }
 
@@ -80,7 +86,22 @@ fn parse(text: &str) -> Fatal {
         name: name.to_owned(),
         at_hit,
         hits: AtomicU64::new(0),
+        stops_only: stops_only(),
     }
+}
+
+fn stops_only() -> bool {
+    match std::env::var("SUTLER_FAILPOINT_ACTION").as_deref() {
+        Ok("stop") => true,
+        Ok("kill") | Err(_) => false,
+        Ok(other) => panic!("SUTLER_FAILPOINT_ACTION is kill or stop, not {other:?}"),
+    }
+}
+
+/// Holds the whole process until somebody sends SIGCONT.
+fn stop_self() {
+    // Our own process always exists and takes SIGSTOP, so the error cannot happen.
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
 }
 
 fn kill_self() -> ! {

@@ -208,7 +208,9 @@ impl Volume {
     }
 
     fn on_up_failure(&mut self, flight: &InFlight, failure: Failure, now: Timestamp) {
-        let in_doubt = self.live.doubt_since.is_some();
+        // A limit may be met half-way, and gRPC itself says "exhausted" of an answer that
+        // is too large, so that refusal proves nothing.
+        let in_doubt = self.live.doubt_since.is_some() || failure.verdict == Verdict::Exhausted;
         self.live.verify_due |= failure.verdict == Verdict::NotFound;
         self.fail_users(&failure.problem);
         // An earlier attempt may have done it: come down by the inverse call.
@@ -249,11 +251,18 @@ impl Volume {
 
     fn on_expand_failure(&mut self, flight: &InFlight, failure: Failure, now: Timestamp) {
         self.settle(flight.from.clone());
-        self.live.node_expand_failed |= matches!(flight.rpc, Rpc::NodeExpand(_));
         self.live.verify_due |= failure.verdict == Verdict::NotFound;
         self.live.problem = Some(failure.problem.clone());
+        // The volume itself has grown when only its file system could not: that follows at
+        // the next publish, and the problem stays in sight until then.
+        let outcome = if matches!(flight.rpc, Rpc::NodeExpand(_)) {
+            self.live.node_expand_failed = true;
+            Outcome::Finished
+        } else {
+            Outcome::Failed(failure.problem)
+        };
         if !self.record.deleting() && self.record.pending.is_some() {
-            self.end_operation(Outcome::Failed(failure.problem), now);
+            self.end_operation(outcome, now);
         }
     }
 

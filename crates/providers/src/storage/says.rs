@@ -9,9 +9,10 @@ use sutler_volume_core::{Call, Failure, Verdict};
 /// The machine keeps account of doubt itself, so every attempt is judged by itself.
 pub(crate) fn verdict(error: &CsiError) -> Verdict {
     match classify(error.rpc, error, true) {
-        CsiVerdict::Uncertain | CsiVerdict::InvertFirst(_) => Verdict::Uncertain,
+        CsiVerdict::Uncertain => Verdict::Uncertain,
         CsiVerdict::NotFound => Verdict::NotFound,
-        CsiVerdict::Definite(refused) => match refused {
+        // What is to be inverted first, the machine inverts by itself.
+        CsiVerdict::Definite(refused) | CsiVerdict::InvertFirst(refused) => match refused {
             Refused::Request | Refused::Unimplemented => Verdict::Refused,
             Refused::Conflict => Verdict::AlreadyExists,
             Refused::Exhausted => Verdict::Exhausted,

@@ -151,6 +151,37 @@ fn growth_at_rest_grows_the_file_system_at_the_next_publish() {
     assert_eq!(world.acquired[&task("a")], Ok(()));
 }
 
+#[test]
+fn a_file_system_that_cannot_grow_now_is_shown_and_grows_at_the_next_publish() {
+    let mut world = created(ALL);
+    acquire(&mut world, "a", false);
+    let mut volume = world.volume.take().unwrap();
+    let grow = Event::Operation(operation(
+        2,
+        VolumeAct::Grow {
+            capacity: Bytes::mib(20),
+        },
+    ));
+    let expand = open_call(volume.on_event(grow, at(50)).unwrap());
+    let result = world.backend.carry_out(&expand);
+    let ended = Event::Ended {
+        call_id: expand.call_id,
+        result,
+    };
+    let node_expand = open_call(volume.on_event(ended, at(51)).unwrap());
+    let step = end(&mut volume, &node_expand, Verdict::Refused, 52);
+    assert!(step.effects.iter().any(|effect| matches!(
+        effect,
+        Effect::TellOperation(report) if report.outcome == Outcome::Finished
+    )));
+    assert!(volume.problem().is_some());
+    world.volume = Some(volume);
+    release(&mut world, "a");
+    world.trail.clear();
+    acquire(&mut world, "b", false);
+    assert_eq!(world.trail, ["attach", "stage", "publish", "node_expand"]);
+}
+
 /// Drives one call by hand.
 fn open_call(step: Step) -> Call {
     step.effects
@@ -320,6 +351,13 @@ fn an_uncertain_stage_given_up_is_unstaged() {
     let step = volume
         .on_event(Event::Release { task_id: task("a") }, at(13))
         .unwrap();
+    assert_eq!(open_call(step).rpc, Rpc::Unstage);
+}
+
+#[test]
+fn a_limit_met_on_the_way_up_is_undone() {
+    let (mut volume, stage) = staging();
+    let step = end(&mut volume, &stage, Verdict::Exhausted, 12);
     assert_eq!(open_call(step).rpc, Rpc::Unstage);
 }
 
