@@ -88,8 +88,9 @@ impl Containers {
     /// below the folder.
     ///
     /// # Errors
-    /// `StillMounted`, before anything is deleted, if something is mounted below its folder; others if a
-    /// process or cgroup cannot be removed, with the folder left for another try.
+    /// `StillMounted`, before anything is ended or deleted, if something is mounted below its
+    /// folder; others if a process or cgroup cannot be removed, with the folder left for another
+    /// try.
     pub async fn remove(&self, id: &ContainerId) -> Result<(), ContainerError> {
         let folder = self.folder_of(id);
         if !folder.exists() {

@@ -167,7 +167,7 @@ async fn user_environment_folder_and_name_are_as_asked() {
     assert_eq!(world.run(&spec).await.status, ExitStatus::Code(0));
     assert_eq!(
         world.stdout("c").await,
-        "1000\n1001\n1001 6\n/tmp\nbox\nblue\n/home/app\n"
+        "1000\n1001\n1001 6\n/tmp\nbox\nblue\n/srv/app\n"
     );
 }
 
@@ -201,4 +201,13 @@ async fn a_read_only_root_refuses_writes() {
         .await;
     assert_eq!(record.status, ExitStatus::Code(30));
     assert!(!world.rootfs().join("tmp/x").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_inherits_nothing_but_its_three_standard_files() {
+    let world = World::new();
+    // The shell opens the folder to list it, hence the second look.
+    let script = "for f in /proc/1/fd/*; do test -e $f && echo ${f##*/}; done; exit 0";
+    world.run(&world.sh("c", script)).await;
+    assert_eq!(world.stdout("c").await, "0\n1\n2\n");
 }

@@ -301,7 +301,7 @@ fn make_rootfs(rootfs: &Path) {
     for applet in APPLETS {
         symlink("busybox", rootfs.join("bin").join(applet)).expect("linked");
     }
-    let passwd = "root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n";
+    let passwd = "root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/srv/app:/bin/sh\n";
     fs::write(rootfs.join("etc/passwd"), passwd).expect("written");
     fs::write(
         rootfs.join("etc/group"),

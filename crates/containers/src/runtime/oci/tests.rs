@@ -1,3 +1,5 @@
+//! What a container gets, told as data: one test per rule of the configuration.
+
 use std::path::PathBuf;
 
 use serde_json::Value;
