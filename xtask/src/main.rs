@@ -1,5 +1,7 @@
 //! `cargo xtask`: the verbs for those who work on sutler. Reads the command line, nothing else.
 
+use std::process::ExitCode;
+
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 use xtask::places::Profile;
@@ -33,6 +35,12 @@ enum Verb {
         #[arg(long)]
         release: bool,
     },
+    /// Measure the figures of the specification; takes minutes
+    Bench {
+        /// Rounds of each measurement
+        #[arg(long, default_value_t = 7)]
+        rounds: usize,
+    },
     /// Clean up what killed test runs have left on this machine
     Sweep,
     /// Install what the other verbs need, and say what
@@ -47,8 +55,18 @@ enum Verb {
     },
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().verb {
+fn main() -> ExitCode {
+    match run(Arguments::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<()> {
+    match verb {
         Verb::Demo { split } => xtask::demo::run(split),
         Verb::Test { stages } => {
             xtask::setup::ensure()?;
@@ -59,6 +77,7 @@ fn main() -> Result<()> {
         } else {
             Profile::Dev
         }),
+        Verb::Bench { rounds } => xtask::bench::run(rounds),
         Verb::Sweep => {
             sutler_testkit::world::sweep();
             Ok(())
