@@ -19,7 +19,7 @@ pub enum ImageError {
     #[error("get the image {reference}")]
     Registry {
         /// The image.
-        reference: ImageReference,
+        reference: Box<ImageReference>,
         /// Why.
         source: RegistryError,
     },
@@ -27,7 +27,7 @@ pub enum ImageError {
     #[error("find credentials for the image {reference}")]
     Auth {
         /// The image.
-        reference: ImageReference,
+        reference: Box<ImageReference>,
         /// Why.
         source: AuthError,
     },
@@ -35,7 +35,7 @@ pub enum ImageError {
     #[error("read the image {reference}")]
     Local {
         /// The image.
-        reference: ImageReference,
+        reference: Box<ImageReference>,
         /// Why.
         source: LocalError,
     },
@@ -43,7 +43,7 @@ pub enum ImageError {
     #[error("use the image {reference}")]
     Manifest {
         /// The image.
-        reference: ImageReference,
+        reference: Box<ImageReference>,
         /// Why.
         source: ManifestError,
     },
@@ -53,7 +53,7 @@ pub enum ImageError {
     )]
     WrongDigest {
         /// The image.
-        reference: ImageReference,
+        reference: Box<ImageReference>,
         /// What was asked for.
         expected: Digest,
         /// What came.
@@ -66,7 +66,7 @@ pub enum ImageError {
     )]
     WrongSize {
         /// The image.
-        reference: ImageReference,
+        reference: Box<ImageReference>,
         /// Which part.
         digest: Digest,
         /// As the manifest says.
@@ -78,19 +78,19 @@ pub enum ImageError {
     #[error("download {digest} of the image {reference}, given up after {tries} tries")]
     Download {
         /// The image.
-        reference: ImageReference,
+        reference: Box<ImageReference>,
         /// Which part.
         digest: Digest,
         /// How often it was tried.
         tries: u32,
         /// What broke last.
-        source: RegistryError,
+        source: Box<RegistryError>,
     },
     /// A layer was refused or could not be unpacked.
     #[error("unpack the layer {layer} of the image {reference}")]
     Layer {
         /// The image.
-        reference: ImageReference,
+        reference: Box<ImageReference>,
         /// The packed layer.
         layer: Digest,
         /// Why.
@@ -100,7 +100,7 @@ pub enum ImageError {
     #[error("store the image {reference}")]
     Store {
         /// The image.
-        reference: ImageReference,
+        reference: Box<ImageReference>,
         /// Why.
         source: StoreError,
     },
@@ -108,7 +108,7 @@ pub enum ImageError {
     #[error("get the image {reference}: the program is stopping")]
     Stopping {
         /// The image.
-        reference: ImageReference,
+        reference: Box<ImageReference>,
     },
 }
 
@@ -134,9 +134,8 @@ impl ImageError {
     #[must_use]
     pub fn kind(&self) -> ImageErrorKind {
         match self {
-            ImageError::Registry { source, .. } | ImageError::Download { source, .. } => {
-                registry_kind(source)
-            }
+            ImageError::Registry { source, .. } => registry_kind(source),
+            ImageError::Download { source, .. } => registry_kind(source),
             ImageError::Local { source, .. } => source.kind(),
             ImageError::Manifest {
                 source: ManifestError::WrongPlatform { .. },
@@ -157,9 +156,8 @@ impl ImageError {
     #[must_use]
     pub fn raw(&self) -> Option<&str> {
         match self {
-            ImageError::Registry { source, .. } | ImageError::Download { source, .. } => {
-                source.raw()
-            }
+            ImageError::Registry { source, .. } => source.raw(),
+            ImageError::Download { source, .. } => source.raw(),
             ImageError::Auth { .. }
             | ImageError::Local { .. }
             | ImageError::Manifest { .. }
@@ -187,6 +185,7 @@ fn registry_kind(error: &RegistryError) -> ImageErrorKind {
         RegistryError::TokenService { .. }
         | RegistryError::Refused { .. }
         | RegistryError::TooLong { .. }
+        | RegistryError::Ranges { .. }
         | RegistryError::Redirects { .. }
         | RegistryError::RedirectTarget { .. } => ImageErrorKind::Refused,
     }
@@ -197,37 +196,42 @@ fn registry_kind(error: &RegistryError) -> ImageErrorKind {
 pub(crate) struct Blame(pub(crate) ImageReference);
 
 impl Blame {
+    /// The image, for an error.
+    pub(crate) fn reference(&self) -> Box<ImageReference> {
+        Box::new(self.0.clone())
+    }
+
     pub(crate) fn registry(&self, source: RegistryError) -> ImageError {
         ImageError::Registry {
-            reference: self.0.clone(),
+            reference: self.reference(),
             source,
         }
     }
 
     pub(crate) fn local(&self, source: LocalError) -> ImageError {
         ImageError::Local {
-            reference: self.0.clone(),
+            reference: self.reference(),
             source,
         }
     }
 
     pub(crate) fn manifest(&self, source: ManifestError) -> ImageError {
         ImageError::Manifest {
-            reference: self.0.clone(),
+            reference: self.reference(),
             source,
         }
     }
 
     pub(crate) fn store(&self, source: StoreError) -> ImageError {
         ImageError::Store {
-            reference: self.0.clone(),
+            reference: self.reference(),
             source,
         }
     }
 
     pub(crate) fn layer(&self, layer: Digest, source: LayerError) -> ImageError {
         ImageError::Layer {
-            reference: self.0.clone(),
+            reference: self.reference(),
             layer,
             source,
         }
@@ -235,7 +239,7 @@ impl Blame {
 
     pub(crate) fn wrong_size(&self, digest: Digest, expected: u64, found: u64) -> ImageError {
         ImageError::WrongSize {
-            reference: self.0.clone(),
+            reference: self.reference(),
             digest,
             expected,
             found,
@@ -248,7 +252,7 @@ impl Blame {
             return Ok(());
         }
         Err(ImageError::WrongDigest {
-            reference: self.0.clone(),
+            reference: self.reference(),
             expected,
             found,
         })
@@ -269,7 +273,7 @@ impl Blame {
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(_cancelled) => Err(ImageError::Stopping {
-                    reference: self.0.clone(),
+                    reference: self.reference(),
                 }),
             },
         }

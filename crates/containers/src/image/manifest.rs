@@ -113,7 +113,7 @@ pub enum ManifestError {
     #[error("the image is not for {wanted}; it is for: {}", available.join(", "))]
     WrongPlatform {
         /// This machine.
-        wanted: Platform,
+        wanted: Box<Platform>,
         /// What there is.
         available: Vec<String>,
     },
@@ -339,7 +339,7 @@ impl Index {
             entries => {
                 let available = entries.iter().filter_map(|entry| entry.platform.as_ref());
                 Err(ManifestError::WrongPlatform {
-                    wanted: wanted.clone(),
+                    wanted: Box::new(wanted.clone()),
                     available: available.map(Platform::to_string).collect(),
                 })
             }
@@ -404,7 +404,7 @@ impl ConfigFile {
         }
         if !config.platform.architecture.is_empty() && !wanted.runs(&config.platform) {
             return Err(ManifestError::WrongPlatform {
-                wanted: wanted.clone(),
+                wanted: Box::new(wanted.clone()),
                 available: vec![config.platform.to_string()],
             });
         }

@@ -45,7 +45,7 @@ pub enum PushError {
     #[error("find credentials for {target}")]
     Auth {
         /// Where to.
-        target: RegistryReference,
+        target: Box<RegistryReference>,
         /// Why.
         source: AuthError,
     },
@@ -53,7 +53,7 @@ pub enum PushError {
     #[error("push to {target}")]
     Registry {
         /// Where to.
-        target: RegistryReference,
+        target: Box<RegistryReference>,
         /// Why.
         source: RegistryError,
     },
@@ -61,7 +61,7 @@ pub enum PushError {
     #[error("{target} sends the upload to {location:?}, which is not the registry itself")]
     Elsewhere {
         /// Where to.
-        target: RegistryReference,
+        target: Box<RegistryReference>,
         /// Where it sends us.
         location: String,
     },
@@ -89,12 +89,12 @@ pub async fn push(
         .credential(target)
         .await
         .map_err(|source| PushError::Auth {
-            target: target.clone(),
+            target: Box::new(target.clone()),
             source,
         })?;
     let session =
         Session::open(target, credential, Access::Push).map_err(|source| PushError::Registry {
-            target: target.clone(),
+            target: Box::new(target.clone()),
             source,
         })?;
     let push = Push {
@@ -213,7 +213,7 @@ impl Push<'_> {
 
     fn upload_url(&self, asked: &Url, location: &str) -> Result<Url, PushError> {
         let elsewhere = || PushError::Elsewhere {
-            target: self.target.clone(),
+            target: Box::new(self.target.clone()),
             location: location.to_owned(),
         };
         let url = asked.join(location).map_err(|_grammar| elsewhere())?;
@@ -243,7 +243,7 @@ impl Push<'_> {
 
     fn refused(&self, source: RegistryError) -> PushError {
         PushError::Registry {
-            target: self.target.clone(),
+            target: Box::new(self.target.clone()),
             source,
         }
     }

@@ -194,6 +194,12 @@ impl Session {
         }
     }
 
+    pub(crate) fn inconsistent(&self) -> RegistryError {
+        RegistryError::Ranges {
+            registry: self.registry(),
+        }
+    }
+
     fn registry(&self) -> String {
         self.reference.registry().to_owned()
     }
@@ -249,14 +255,22 @@ impl Session {
         build: &impl Fn(&Client) -> Result<RequestBuilder, RegistryError>,
         proof: Option<&HeaderValue>,
     ) -> Result<Response, RegistryError> {
-        let mut request = build(&self.http)?;
-        if let Some(proof) = proof {
-            request = request.header(AUTHORIZATION, proof.clone());
+        let request = || {
+            let request = build(&self.http)?;
+            Ok(match proof {
+                Some(proof) => request.header(AUTHORIZATION, proof.clone()),
+                None => request,
+            })
+        };
+        match request()?.send().await {
+            Ok(response) => Ok(response),
+            // Most often a kept connection that the registry has just closed: once more, anew.
+            Err(error) if !error.is_connect() && !error.is_timeout() => request()?
+                .send()
+                .await
+                .map_err(|error| self.unreachable(error)),
+            Err(error) => Err(self.unreachable(error)),
         }
-        request
-            .send()
-            .await
-            .map_err(|error| self.unreachable(error))
     }
 
     /// Obtains a proof after a 401, once for all requests that were refused with the same one.
@@ -312,8 +326,7 @@ impl Session {
         let mut tags = list.tags.unwrap_or_default();
         tags.truncate(TAGS_SHOWN_MAX);
         RegistryError::ImageAbsent {
-            registry,
-            repository,
+            repository: format!("{registry}/{repository}"),
             selector: selector.into(),
             tags,
             raw,

@@ -51,7 +51,7 @@ impl Source {
                 auth.credential(reference)
                     .await
                     .map_err(|source| ImageError::Auth {
-                        reference: blame.0.clone(),
+                        reference: blame.reference(),
                         source,
                     })?;
             let session = Session::open(reference, credential, Access::Pull)

@@ -11,6 +11,7 @@ mod sparse;
 
 use std::io::{self, Read};
 
+use self::sparse::SparseMap;
 use super::limits::ImageLimits;
 
 const BLOCK_BYTES: usize = 512;
@@ -101,8 +102,8 @@ pub(crate) struct Entry {
     pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Size of the file as it will be.
     pub(crate) size: u64,
-    /// Offset and length of the pieces that have data, for sparse files.
-    pub(crate) sparse: Option<Vec<(u64, u64)>>,
+    /// The pieces that have data, for sparse files.
+    pub(crate) sparse: Option<SparseMap>,
     /// Where its data starts in the stream, and its length there.
     pub(crate) data: (u64, u64),
 }

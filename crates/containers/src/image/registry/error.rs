@@ -65,14 +65,9 @@ pub enum RegistryError {
         raw: String,
     },
     /// The repository is there; the tag or digest is not.
-    #[error(
-        "the repository {registry}/{repository} has no {selector}{}: {raw}",
-        shown(tags)
-    )]
+    #[error("the repository {repository} has no {selector}{}: {raw}", shown(tags))]
     ImageAbsent {
-        /// The registry.
-        registry: String,
-        /// The repository.
+        /// The repository, with its registry.
         repository: String,
         /// The tag or digest asked for.
         selector: String,
@@ -127,6 +122,12 @@ pub enum RegistryError {
         /// The limit.
         max: u64,
     },
+    /// Ranges of a blob do not fit together, again and again.
+    #[error("the registry {registry} does not continue a download where it is asked to")]
+    Ranges {
+        /// The registry.
+        registry: String,
+    },
     /// Sent from place to place.
     #[error("the registry {registry} redirected more than {max} times")]
     Redirects {
@@ -163,6 +164,7 @@ impl RegistryError {
             | RegistryError::Unreachable { .. }
             | RegistryError::TokenService { .. }
             | RegistryError::TooLong { .. }
+            | RegistryError::Ranges { .. }
             | RegistryError::Redirects { .. }
             | RegistryError::RedirectTarget { .. } => None,
         }

@@ -25,7 +25,7 @@ use super::super::registry::{RegistryError, Session};
 const FRUITLESS_TRIES_MAX: u32 = 5;
 /// Tries in all: a registry that cuts every connection early must not hold us for ever.
 const TRIES_MAX: u32 = 200;
-/// First wait between fruitless tries; doubles each time, so five tries span about three seconds.
+/// First wait between fruitless tries; doubles each time, so five tries span 1.5 seconds.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Bytes between two progress reports: a few per second on a fast network.
 const REPORT_EVERY_BYTES: u64 = 1 << 20;
@@ -63,40 +63,34 @@ impl Download<'_> {
         session: &Session,
         wanted: &Descriptor,
     ) -> Result<Section, ImageError> {
-        let mut fruitless = 0;
-        for tries in 1..=TRIES_MAX {
+        let (mut tries, mut fruitless) = (0, 0);
+        loop {
+            tries += 1;
             let before = self.bytes_on_disk().await;
-            match self.try_once(session, wanted).await? {
+            let source = match self.try_once(session, wanted).await? {
                 Try::Complete => return self.section(wanted).await,
-                Try::StartOver => fruitless += 1,
-                Try::Broke(source) => {
-                    let bytes_done = self.bytes_on_disk().await;
-                    fruitless = if bytes_done > before {
-                        0
-                    } else {
-                        fruitless + 1
-                    };
-                    if fruitless >= FRUITLESS_TRIES_MAX || tries == TRIES_MAX {
-                        return Err(self.give_up(wanted, tries, source));
-                    }
-                    let cause = error_chain(&source);
-                    let layer = wanted.digest;
-                    (self.progress)(PullProgress::Resuming {
-                        layer,
-                        bytes_done,
-                        cause,
-                    });
-                }
+                Try::Broke(source) => source,
+                Try::StartOver => session.inconsistent(),
+            };
+            let bytes_done = self.bytes_on_disk().await;
+            fruitless = if bytes_done > before {
+                0
+            } else {
+                fruitless + 1
+            };
+            if fruitless >= FRUITLESS_TRIES_MAX || tries >= TRIES_MAX {
+                return Err(self.give_up(wanted, tries, source));
             }
+            let (layer, cause) = (wanted.digest, error_chain(&source));
+            (self.progress)(PullProgress::Resuming {
+                layer,
+                bytes_done,
+                cause,
+            });
             if fruitless > 0 {
-                tokio::time::sleep(BACKOFF_FIRST * 2_u32.pow(fruitless.min(8))).await;
+                tokio::time::sleep(BACKOFF_FIRST * 2_u32.pow(fruitless - 1)).await;
             }
         }
-        let source = RegistryError::Redirects {
-            registry: String::new(),
-            max: TRIES_MAX as usize,
-        };
-        Err(self.give_up(wanted, TRIES_MAX, source))
     }
 
     async fn try_once(&self, session: &Session, wanted: &Descriptor) -> Result<Try, ImageError> {
@@ -263,12 +257,12 @@ impl Download<'_> {
     }
 
     fn give_up(&self, wanted: &Descriptor, tries: u32, source: RegistryError) -> ImageError {
-        let (reference, digest) = (self.blame.0.clone(), wanted.digest);
+        let (reference, digest) = (self.blame.reference(), wanted.digest);
         ImageError::Download {
             reference,
             digest,
             tries,
-            source,
+            source: Box::new(source),
         }
     }
 

@@ -256,6 +256,7 @@ impl Inner {
             .and_then(|()| {
                 let path = self.paths.layer(diff_id);
                 failpoint::hit("image.layer.persist.before");
+                self.clear_damaged(&path).map_err(PlaceError::Store)?;
                 fs::rename(&temporary, &path)
                     .and_then(|()| sync_dir(&dir))
                     .map_err(|source| PlaceError::Store(StoreError::Write { path, source }))?;
@@ -269,6 +270,15 @@ impl Inner {
             tracing::warn!(%error, "a part of a refused layer stays until the next start");
         }
         placed
+    }
+
+    /// Takes a layer away that has its name but not its record: somebody has damaged it.
+    fn clear_damaged(&self, path: &Path) -> Result<(), StoreError> {
+        if !path.exists() {
+            return Ok(());
+        }
+        tracing::warn!(path = %path.display(), "a damaged layer of the image store is replaced");
+        remove(path)
     }
 
     fn unpack(

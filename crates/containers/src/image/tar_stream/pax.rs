@@ -2,7 +2,7 @@
 //! Values are bytes: attributes hold line feeds and zeros.
 
 use super::TarError;
-use super::sparse::SPARSE_PIECES_MAX;
+use super::sparse::{SPARSE_PIECES_MAX, SparseMap};
 
 const XATTR_PREFIX: &[u8] = b"SCHILY.xattr.";
 
@@ -19,7 +19,7 @@ pub(super) struct Records {
     pub(super) sparse_major: Option<u64>,
     pub(super) sparse_name: Option<Vec<u8>>,
     pub(super) sparse_size: Option<u64>,
-    pub(super) sparse_map: Option<Vec<(u64, u64)>>,
+    pub(super) sparse_map: Option<SparseMap>,
 }
 
 pub(super) fn parse(bytes: &[u8], position: u64) -> Result<Records, TarError> {
@@ -95,7 +95,7 @@ fn time(text: &[u8]) -> Option<(i64, u32)> {
 }
 
 /// The PAX 0.1 sparse map: `offset,length,offset,length…`.
-fn map(text: &[u8]) -> Option<Vec<(u64, u64)>> {
+fn map(text: &[u8]) -> Option<SparseMap> {
     let numbers: Option<Vec<u64>> = text.split(|byte| *byte == b',').map(decimal).collect();
     let numbers = numbers?;
     if numbers.len() % 2 != 0 || numbers.len() > SPARSE_PIECES_MAX * 2 {

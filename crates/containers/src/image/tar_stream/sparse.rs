@@ -7,6 +7,9 @@ use super::{BLOCK_BYTES, TarError, TarStream, number, pax};
 /// Pieces of one sparse file; more is an attempt to fill memory.
 pub(super) const SPARSE_PIECES_MAX: usize = 65_536;
 
+/// Offset and length of each piece that has data, in ascending order.
+pub(crate) type SparseMap = Vec<(u64, u64)>;
+
 impl<R: Read> TarStream<'_, R> {
     /// The map of a sparse file and its real size, from whichever of the formats it has.
     pub(super) fn sparse(
@@ -14,7 +17,7 @@ impl<R: Read> TarStream<'_, R> {
         header: &tar::Header,
         pax: &pax::Records,
         tape_size: u64,
-    ) -> Result<(Option<Vec<(u64, u64)>>, u64), TarError> {
+    ) -> Result<(Option<SparseMap>, u64), TarError> {
         let at = self.position;
         let bad = |field| TarError::BadField {
             field,
@@ -52,7 +55,7 @@ impl<R: Read> TarStream<'_, R> {
     }
 
     /// The old GNU format: four pieces in the header, 21 in each block after it.
-    fn gnu_map(&mut self, gnu: &tar::GnuHeader) -> Result<Vec<(u64, u64)>, TarError> {
+    fn gnu_map(&mut self, gnu: &tar::GnuHeader) -> Result<SparseMap, TarError> {
         let at = self.position;
         let mut map = Vec::new();
         push_pieces(&mut map, &gnu.sparse, at)?;
@@ -69,7 +72,7 @@ impl<R: Read> TarStream<'_, R> {
     }
 
     /// The PAX 1.0 format: decimal numbers, one per line, in the first blocks of the data.
-    fn pax_map(&mut self) -> Result<Vec<(u64, u64)>, TarError> {
+    fn pax_map(&mut self) -> Result<SparseMap, TarError> {
         let bad = || TarError::BadField {
             field: "sparse map",
             position: 0,
@@ -115,7 +118,7 @@ impl<R: Read> TarStream<'_, R> {
 }
 
 fn push_pieces(
-    map: &mut Vec<(u64, u64)>,
+    map: &mut SparseMap,
     pieces: &[tar::GnuSparseHeader],
     position: u64,
 ) -> Result<(), TarError> {
