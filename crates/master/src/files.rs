@@ -1,0 +1,140 @@
+//! Files that only root may read: tokens, and how clients and agents find this master.
+//!
+//! Each is written beside its name and renamed, so that a reader sees all or nothing.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use sutler_telemetry::Secret;
+
+use crate::StartError;
+
+/// Bytes of a token before it is written as hexadecimal digits.
+const TOKEN_BYTES: usize = 32;
+
+/// Mode of every file here: secrets, or the way to them.
+const PRIVATE: u32 = 0o600;
+
+/// The two tokens.
+#[derive(Debug, Clone)]
+pub(crate) struct Tokens {
+    pub operator: Secret<String>,
+    pub agent: Secret<String>,
+    pub operator_file: PathBuf,
+}
+
+/// How the operator's programs on this machine find the master.
+#[derive(Serialize)]
+pub(crate) struct ClientFile<'a> {
+    pub address: &'a str,
+    pub ca_pem_file: Option<&'a Path>,
+    pub token_file: &'a Path,
+}
+
+/// What an operator copies to the other machines.
+#[derive(Serialize)]
+pub(crate) struct JoinFile<'a> {
+    pub address: &'a str,
+    pub ca_pem: Option<&'a str>,
+    pub token: &'a str,
+}
+
+/// Makes the state folder for root alone, if it is not there.
+pub(crate) fn ensure_state_dir(path: &Path) -> Result<(), StartError> {
+    let fault = |source| StartError::StateDir {
+        path: path.to_owned(),
+        source,
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(fault)?;
+    if !fs::metadata(path).map_err(fault)?.is_dir() {
+        return Err(fault(io::Error::from(io::ErrorKind::NotADirectory)));
+    }
+    Ok(())
+}
+
+/// Reads the tokens, or makes them at the first start.
+pub(crate) fn ensure_tokens(state_dir: &Path) -> Result<Tokens, StartError> {
+    let operator_file = state_dir.join("operator.token");
+    Ok(Tokens {
+        operator: ensure_token(&operator_file)?,
+        agent: ensure_token(&state_dir.join("agent.token"))?,
+        operator_file,
+    })
+}
+
+fn ensure_token(path: &Path) -> Result<Secret<String>, StartError> {
+    if let Some(text) = read_if_there(path)? {
+        let text = text.trim();
+        let is_token = |text: &str| hex::decode(text).is_ok_and(|b| b.len() == TOKEN_BYTES);
+        return match is_token(text) {
+            true => Ok(Secret::new(text.to_owned())),
+            false => Err(StartError::BadToken {
+                path: path.to_owned(),
+            }),
+        };
+    }
+    let mut bytes = [0; TOKEN_BYTES];
+    let urandom = PathBuf::from("/dev/urandom");
+    File::open(&urandom)
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|source| StartError::ReadFile {
+            path: urandom,
+            source,
+        })?;
+    let token = hex::encode(bytes);
+    write_private(path, format!("{token}\n").as_bytes())?;
+    Ok(Secret::new(token))
+}
+
+/// Reads a text file; none if there is none.
+pub(crate) fn read_if_there(path: &Path) -> Result<Option<String>, StartError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StartError::ReadFile {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Writes a JSON file for root alone.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StartError> {
+    let mut text = serde_json::to_vec_pretty(value).expect("our files are plain JSON");
+    text.push(b'\n');
+    write_private(path, &text)
+}
+
+/// Writes a file for root alone, wholly or not at all.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), StartError> {
+    let write = || -> io::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".new");
+        let beside = PathBuf::from(beside);
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(PRIVATE)
+            .open(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(|source| StartError::WriteFile {
+        path: path.to_owned(),
+        source,
+    })
+}

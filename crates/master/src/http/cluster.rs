@@ -1,0 +1,83 @@
+//! `/v1/agents`, `/v1/classes`, `/v1/operations` and `/v1/version`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use sutler_api::Problem;
+use sutler_api::id::OperationUuid;
+use sutler_api::operation::{OperationState, OperationView};
+use sutler_api::plugin::AgentView;
+use sutler_api::volume::ClassView;
+use sutler_cluster_core::Books;
+
+use super::App;
+use super::extract::{ApiPath, ApiQuery};
+use super::refusal::Refusal;
+use super::wait::until;
+
+/// Query of `GET /v1/operations/{uuid}`.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OperationQuery {
+    /// How long to wait for its end, in milliseconds; at most a minute.
+    wait_ms: Option<u64>,
+}
+
+/// The answer of `GET /v1/version`.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct Version {
+    /// Version of the program.
+    version: &'static str,
+    /// Version of this API.
+    api: &'static str,
+    /// The cluster's identity.
+    cluster_id: String,
+}
+
+/// Lists every machine, by name.
+#[utoipa::path(get, path = "/v1/agents", tag = "cluster",
+    responses((status = 200, body = Vec<AgentView>)))]
+pub(crate) async fn agents(State(app): State<Arc<App>>) -> Result<Json<Vec<AgentView>>, Refusal> {
+    Ok(Json(app.spine.read(|books| Ok(books.agent_views())).await?))
+}
+
+/// Lists every class, by name.
+#[utoipa::path(get, path = "/v1/classes", tag = "cluster",
+    responses((status = 200, body = Vec<ClassView>)))]
+pub(crate) async fn classes(State(app): State<Arc<App>>) -> Result<Json<Vec<ClassView>>, Refusal> {
+    Ok(Json(app.spine.read(|books| Ok(books.class_views())).await?))
+}
+
+/// Shows one operation.
+#[utoipa::path(get, path = "/v1/operations/{uuid}", tag = "volumes",
+    params(("uuid" = String, Path), OperationQuery),
+    responses((status = 200, body = OperationView), (status = 404, body = Problem)))]
+pub(crate) async fn operation(
+    State(app): State<Arc<App>>,
+    ApiPath(uuid): ApiPath<OperationUuid>,
+    ApiQuery(query): ApiQuery<OperationQuery>,
+) -> Result<Json<OperationView>, Refusal> {
+    let look = move |books: &Books| books.operation(uuid);
+    let ended = |operation: &OperationView| match operation.state {
+        OperationState::Pending => false,
+        OperationState::Finished | OperationState::Failed => true,
+    };
+    Ok(Json(until(&app, query.wait_ms, look, ended).await?))
+}
+
+/// Tells the versions and the cluster.
+#[utoipa::path(get, path = "/v1/version", tag = "master",
+    responses((status = 200, body = Version)))]
+pub(crate) async fn version(State(app): State<Arc<App>>) -> Result<Json<Version>, Refusal> {
+    let cluster_id = app
+        .spine
+        .read(|books| Ok(books.cluster().cluster_id.to_string()))
+        .await?;
+    Ok(Json(Version {
+        version: env!("CARGO_PKG_VERSION"),
+        api: "v1",
+        cluster_id,
+    }))
+}

@@ -1,0 +1,116 @@
+//! `/v1/plugins`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use sutler_api::Problem;
+use sutler_api::id::PluginName;
+use sutler_api::plugin::{AddPluginRequest, PluginState, PluginView};
+use sutler_cluster_core::{Books, Reply, Request};
+
+use super::App;
+use super::extract::{ApiJson, ApiPath, ApiQuery};
+use super::refusal::Refusal;
+use super::volumes::unexpected;
+use super::wait::until;
+
+/// Query of `GET /v1/plugins/{name}`.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ShowQuery {
+    /// How long to wait until it is so, in milliseconds; at most a minute.
+    wait_ms: Option<u64>,
+    /// What to wait for.
+    until: Option<Until>,
+}
+
+/// What a plugin is waited for.
+#[derive(Debug, Clone, Copy, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Until {
+    /// It is ready on each of its machines.
+    Ready,
+}
+
+/// Lists every plugin, by name.
+#[utoipa::path(get, path = "/v1/plugins", tag = "plugins",
+    responses((status = 200, body = Vec<PluginView>)))]
+pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<PluginView>>, Refusal> {
+    Ok(Json(
+        app.spine.read(|books| Ok(books.plugin_views())).await?,
+    ))
+}
+
+/// Shows one plugin.
+#[utoipa::path(get, path = "/v1/plugins/{name}", tag = "plugins",
+    params(("name" = String, Path), ShowQuery),
+    responses((status = 200, body = PluginView), (status = 404, body = Problem)))]
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    ApiPath(name): ApiPath<PluginName>,
+    ApiQuery(query): ApiQuery<ShowQuery>,
+) -> Result<Json<PluginView>, Refusal> {
+    let look = move |books: &Books| books.plugin(&name);
+    let ready = |plugin: &PluginView| match query.until {
+        Some(Until::Ready) | None => is_ready(plugin),
+    };
+    Ok(Json(until(&app, query.wait_ms, look, ready).await?))
+}
+
+fn is_ready(plugin: &PluginView) -> bool {
+    let mut instances = plugin.instances.iter();
+    !plugin.instances.is_empty() && instances.all(|i| i.state == PluginState::Ready)
+}
+
+/// Adds a plugin or changes it; the same definition again changes nothing.
+#[utoipa::path(post, path = "/v1/plugins", tag = "plugins", request_body = AddPluginRequest,
+    responses((status = 201, body = PluginView), (status = 400, body = Problem)))]
+pub(crate) async fn add(
+    State(app): State<Arc<App>>,
+    ApiJson(request): ApiJson<AddPluginRequest>,
+) -> Result<(StatusCode, Json<PluginView>), Refusal> {
+    let render = |reply, books: &Books| match reply {
+        Reply::Plugin(name) => books.plugin(&name),
+        Reply::Done
+        | Reply::Accepted { .. }
+        | Reply::Forgotten { .. }
+        | Reply::Volume(_)
+        | Reply::Task(_)
+        | Reply::Registered(_) => Err(unexpected()),
+    };
+    let plugin = app
+        .spine
+        .request(Request::AddPlugin(request), render)
+        .await?;
+    Ok((StatusCode::CREATED, Json(plugin)))
+}
+
+/// Removes a plugin without volumes; it stays listed until its machines have stopped it.
+#[utoipa::path(delete, path = "/v1/plugins/{name}", tag = "plugins",
+    params(("name" = String, Path)),
+    responses((status = 202, body = PluginView), (status = 409, body = Problem)))]
+pub(crate) async fn remove(
+    State(app): State<Arc<App>>,
+    ApiPath(name): ApiPath<PluginName>,
+) -> Result<(StatusCode, Json<PluginView>), Refusal> {
+    let look = name.clone();
+    let before = app.spine.read(move |books| books.plugin(&look)).await?;
+    let shown = name.clone();
+    let render = move |_, books: &Books| {
+        // Gone at once where nothing runs it; then it is shown as it was.
+        let gone = PluginView {
+            removing: true,
+            instances: Vec::new(),
+            ..before
+        };
+        Ok(books.plugin(&shown).unwrap_or(gone))
+    };
+    let plugin = app
+        .spine
+        .request(Request::RemovePlugin { name }, render)
+        .await?;
+    Ok((StatusCode::ACCEPTED, Json(plugin)))
+}

@@ -1,0 +1,199 @@
+//! `/v1/volumes`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use sutler_api::id::VolumeName;
+use sutler_api::volume::{
+    Accepted, CreateVolumeRequest, GrowVolumeRequest, VolumeState, VolumeView,
+};
+use sutler_api::{ErrorKind, Problem};
+use sutler_cluster_core::{Books, Reply, Request};
+
+use super::App;
+use super::extract::{ApiJson, ApiPath, ApiQuery};
+use super::refusal::Refusal;
+use super::wait::until;
+
+/// Query of `GET /v1/volumes/{name}`.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ShowQuery {
+    /// How long to wait until it is so, in milliseconds; at most a minute.
+    wait_ms: Option<u64>,
+    /// What to wait for.
+    until: Option<Until>,
+}
+
+/// What a volume is waited for.
+#[derive(Debug, Clone, Copy, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Until {
+    /// Nothing is under way with it.
+    Settled,
+}
+
+/// Query of `DELETE /v1/volumes/{name}`.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RemoveQuery {
+    /// Delete it now, past the trash.
+    #[serde(default)]
+    purge: bool,
+}
+
+/// Lists every volume, by name.
+#[utoipa::path(get, path = "/v1/volumes", tag = "volumes",
+    responses((status = 200, body = Vec<VolumeView>)))]
+pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<VolumeView>>, Refusal> {
+    Ok(Json(
+        app.spine.read(|books| Ok(books.volume_views())).await?,
+    ))
+}
+
+/// Shows one volume.
+#[utoipa::path(get, path = "/v1/volumes/{name}", tag = "volumes",
+    params(("name" = String, Path), ShowQuery),
+    responses((status = 200, body = VolumeView), (status = 404, body = Problem)))]
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    ApiPath(name): ApiPath<VolumeName>,
+    ApiQuery(query): ApiQuery<ShowQuery>,
+) -> Result<Json<VolumeView>, Refusal> {
+    let look = move |books: &Books| books.volume(&name);
+    let settled = |volume: &VolumeView| match query.until {
+        Some(Until::Settled) | None => is_settled(volume.state),
+    };
+    Ok(Json(until(&app, query.wait_ms, look, settled).await?))
+}
+
+fn is_settled(state: VolumeState) -> bool {
+    match state {
+        VolumeState::Ready
+        | VolumeState::InUse
+        | VolumeState::Missing
+        | VolumeState::Trashed
+        | VolumeState::Failed => true,
+        VolumeState::Creating
+        | VolumeState::Preparing
+        | VolumeState::Releasing
+        | VolumeState::Growing
+        | VolumeState::Uncertain
+        | VolumeState::Deleting => false,
+    }
+}
+
+/// Makes a volume; the operation tells when it exists.
+#[utoipa::path(post, path = "/v1/volumes", tag = "volumes", request_body = CreateVolumeRequest,
+    responses((status = 202, body = Accepted), (status = 409, body = Problem)))]
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    ApiJson(request): ApiJson<CreateVolumeRequest>,
+) -> Result<(StatusCode, Json<Accepted>), Refusal> {
+    accept(&app, Request::CreateVolume(request)).await
+}
+
+/// Makes a volume larger; the operation tells when it is.
+#[utoipa::path(post, path = "/v1/volumes/{name}/grow", tag = "volumes",
+    params(("name" = String, Path)), request_body = GrowVolumeRequest,
+    responses((status = 202, body = Accepted), (status = 409, body = Problem)))]
+pub(crate) async fn grow(
+    State(app): State<Arc<App>>,
+    ApiPath(name): ApiPath<VolumeName>,
+    ApiJson(request): ApiJson<GrowVolumeRequest>,
+) -> Result<(StatusCode, Json<Accepted>), Refusal> {
+    accept(
+        &app,
+        Request::GrowVolume {
+            name,
+            size: request.size,
+        },
+    )
+    .await
+}
+
+/// Puts a volume into the trash, or deletes it with `purge`. The operation is the deletion,
+/// which of a volume in the trash begins when its retention ends.
+#[utoipa::path(delete, path = "/v1/volumes/{name}", tag = "volumes",
+    params(("name" = String, Path), RemoveQuery),
+    responses((status = 202, body = Accepted), (status = 409, body = Problem)))]
+pub(crate) async fn remove(
+    State(app): State<Arc<App>>,
+    ApiPath(name): ApiPath<VolumeName>,
+    ApiQuery(query): ApiQuery<RemoveQuery>,
+) -> Result<(StatusCode, Json<Accepted>), Refusal> {
+    accept(
+        &app,
+        Request::RemoveVolume {
+            name,
+            purge: query.purge,
+        },
+    )
+    .await
+}
+
+/// Takes a volume out of the trash.
+#[utoipa::path(post, path = "/v1/volumes/{name}/restore", tag = "volumes",
+    params(("name" = String, Path)),
+    responses((status = 200, body = VolumeView), (status = 409, body = Problem)))]
+pub(crate) async fn restore(
+    State(app): State<Arc<App>>,
+    ApiPath(name): ApiPath<VolumeName>,
+) -> Result<Json<VolumeView>, Refusal> {
+    let shown = name.clone();
+    let render = move |_, books: &Books| books.volume(&shown);
+    Ok(Json(
+        app.spine
+            .request(Request::RestoreVolume { name }, render)
+            .await?,
+    ))
+}
+
+async fn accept(app: &Arc<App>, request: Request) -> Result<(StatusCode, Json<Accepted>), Refusal> {
+    let accepted = app.spine.request(request, accepted).await?;
+    Ok((StatusCode::ACCEPTED, Json(accepted)))
+}
+
+fn accepted(reply: Reply, books: &Books) -> Result<Accepted, Problem> {
+    match reply {
+        Reply::Accepted {
+            operation_uuid,
+            volume_id,
+        } => {
+            let record = books.durable().volumes.get(&volume_id);
+            let record = record.ok_or_else(|| {
+                Problem::new(
+                    ErrorKind::NotFound,
+                    "the volume was removed in the same moment",
+                )
+            })?;
+            Ok(Accepted {
+                operation_uuid,
+                volume: books.volume_view(record),
+            })
+        }
+        Reply::Forgotten {
+            operation_uuid,
+            volume,
+        } => Ok(Accepted {
+            operation_uuid,
+            volume: *volume,
+        }),
+        Reply::Done
+        | Reply::Volume(_)
+        | Reply::Task(_)
+        | Reply::Plugin(_)
+        | Reply::Registered(_) => Err(unexpected()),
+    }
+}
+
+/// A reply that its request cannot have: a fault of ours.
+pub(super) fn unexpected() -> Problem {
+    Problem::new(
+        ErrorKind::Internal,
+        "the books gave an answer to another question",
+    )
+}

@@ -1,0 +1,365 @@
+//! The one loop that owns the books: takes what waits, decides, commits once, acts, answers.
+//!
+//! Everything that handlers want of the books goes through [`Spine`], a cheap handle. A read
+//! runs after the commit of the batch it came with, so it never sees what is not durable.
+//!
+//! ```text
+//!   Serving ── commit refused: no space ──► Full ── books loaded again, space again ──► Serving
+//!      │
+//!      └── commit failed otherwise ──► ended (the process must start anew)
+//! ```
+
+mod batch;
+mod changes;
+mod streams;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sutler_api::agent::{AgentQuery, ToAgent};
+use sutler_api::id::{AgentId, RequestId};
+use sutler_api::{ErrorKind, Problem};
+use sutler_cluster_core::{Books, Config, Event, Reply, Request};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub(crate) use changes::{Changes, Told};
+pub(crate) use streams::STREAM_QUEUE_MAX;
+
+use crate::StartError;
+use crate::journal::Journal;
+use batch::Batch;
+use streams::Streams;
+
+/// Inputs that may wait; a handler beyond that waits to hand its own over.
+const INPUTS_MAX: usize = 1024;
+
+/// Inputs in one batch, so that the first of many is not answered last.
+const BATCH_MAX: usize = 256;
+
+/// Longest sleep until a timer: the clock may have been set meanwhile.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+
+/// How often books that a full disk has closed are tried again without being asked.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+
+/// What is done with a decision once it is durable.
+type Answer = Box<dyn FnOnce(Result<(Reply, &Books), Problem>) + Send>;
+
+/// What handlers want of the loop.
+pub(crate) enum Input {
+    /// Decide on an event.
+    Event { event: Box<Event>, answer: Answer },
+    /// Look into the books.
+    Read(Box<dyn FnOnce(Result<&Books, Problem>) + Send>),
+    /// A machine listens: its stream is tied to this queue.
+    Attach {
+        agent_id: AgentId,
+        incarnation: Uuid,
+        tie: streams::Tie,
+    },
+    /// Ask a machine something.
+    Ask {
+        agent_id: AgentId,
+        message: Box<ToAgent>,
+        answer: oneshot::Sender<Result<(), Problem>>,
+    },
+}
+
+/// A stream that a handler holds; dropping it tells the loop that the machine is gone.
+pub(crate) struct Attached {
+    pub messages: mpsc::Receiver<ToAgent>,
+    /// Cancelled when another stream has replaced this one or it could not keep up.
+    pub closed: CancellationToken,
+    agent_id: AgentId,
+    stream: u64,
+    gone: mpsc::UnboundedSender<(AgentId, u64)>,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        // The loop may have ended before; then nobody needs to know.
+        let _ = self.gone.send((self.agent_id, self.stream));
+    }
+}
+
+/// The way to the loop.
+#[derive(Clone)]
+pub(crate) struct Spine {
+    inputs: mpsc::Sender<Input>,
+    gone: mpsc::UnboundedSender<(AgentId, u64)>,
+    changes: Changes,
+    commits: watch::Receiver<u64>,
+}
+
+/// The loop itself, not yet running.
+pub(crate) struct SpineLoop {
+    books: State,
+    config: Config,
+    journal: Journal,
+    streams: Streams,
+    changes: Changes,
+    commits: watch::Sender<u64>,
+    inputs: mpsc::Receiver<Input>,
+    // Bounded by the streams there are: each says it once, when it is dropped.
+    gone: mpsc::UnboundedReceiver<(AgentId, u64)>,
+}
+
+enum State {
+    Serving(Books),
+    /// The disk was full; the books could not be loaded again yet.
+    Full(Problem),
+}
+
+/// Ties a loop to its handle.
+pub(crate) fn new(books: Books, config: Config, journal: Journal) -> (Spine, SpineLoop) {
+    let (inputs, inputs_out) = mpsc::channel(INPUTS_MAX);
+    let (gone, gone_out) = mpsc::unbounded_channel();
+    let (commits, commits_out) = watch::channel(journal.commits());
+    let changes = Changes::new();
+    let spine = Spine {
+        inputs,
+        gone,
+        changes: changes.clone(),
+        commits: commits_out,
+    };
+    let spine_loop = SpineLoop {
+        books: State::Serving(books),
+        config,
+        journal,
+        streams: Streams::default(),
+        changes,
+        commits,
+        inputs: inputs_out,
+        gone: gone_out,
+    };
+    (spine, spine_loop)
+}
+
+impl Spine {
+    /// Decides on an event and renders the answer from the books after its commit.
+    ///
+    /// # Errors
+    /// The refusal; `Unavailable` when the master is ending.
+    ///
+    /// # Cancel safety
+    /// A dropped call may still take effect.
+    pub(crate) async fn decide<T: Send + 'static>(
+        &self,
+        event: Event,
+        render: impl FnOnce(Reply, &Books) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let (done, answer) = oneshot::channel();
+        let reply = Box::new(move |result: Result<(Reply, &Books), Problem>| {
+            // An asker that went away does not need its answer.
+            let _ = done.send(result.and_then(|(reply, books)| render(reply, books)));
+        });
+        self.put(Input::Event {
+            event: Box::new(event),
+            answer: reply,
+        })
+        .await?;
+        answer.await.map_err(|_| ending())?
+    }
+
+    /// Decides on a user's request.
+    ///
+    /// # Errors
+    /// As [`Spine::decide`].
+    pub(crate) async fn request<T: Send + 'static>(
+        &self,
+        request: Request,
+        render: impl FnOnce(Reply, &Books) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.decide(
+            Event::Request {
+                seed: Uuid::new_v4(),
+                request,
+            },
+            render,
+        )
+        .await
+    }
+
+    /// Looks into the books.
+    ///
+    /// # Errors
+    /// What `look` refuses; `Exhausted` while the books cannot be loaded.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Books) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let (done, answer) = oneshot::channel();
+        let look = Box::new(move |books: Result<&Books, Problem>| {
+            // An asker that went away does not need its answer.
+            let _ = done.send(books.and_then(look));
+        });
+        self.put(Input::Read(look)).await?;
+        answer.await.map_err(|_| ending())?
+    }
+
+    /// Ties a machine's stream to the loop; the first message is everything wanted of it.
+    ///
+    /// # Errors
+    /// The refusal, for a run of an agent that is not the latest.
+    pub(crate) async fn attach(
+        &self,
+        agent_id: AgentId,
+        incarnation: Uuid,
+    ) -> Result<Attached, Problem> {
+        let (queue, messages) = mpsc::channel(STREAM_QUEUE_MAX);
+        let (answer, stream) = oneshot::channel();
+        let closed = CancellationToken::new();
+        let tie = streams::Tie {
+            queue,
+            closed: closed.clone(),
+            answer,
+        };
+        self.put(Input::Attach {
+            agent_id,
+            incarnation,
+            tie,
+        })
+        .await?;
+        let stream = stream.await.map_err(|_| ending())??;
+        Ok(Attached {
+            messages,
+            closed,
+            agent_id,
+            stream,
+            gone: self.gone.clone(),
+        })
+    }
+
+    /// Sends a machine a question.
+    ///
+    /// # Errors
+    /// `Unavailable` if it does not listen.
+    pub(crate) async fn ask(
+        &self,
+        agent_id: AgentId,
+        request_id: RequestId,
+        query: AgentQuery,
+    ) -> Result<(), Problem> {
+        let (answer, asked) = oneshot::channel();
+        let message = Box::new(ToAgent::Query { request_id, query });
+        self.put(Input::Ask {
+            agent_id,
+            message,
+            answer,
+        })
+        .await?;
+        asked.await.map_err(|_| ending())?
+    }
+
+    /// Gives the changes of the books, to wait on or to stream.
+    pub(crate) fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Counts the commits of the store.
+    pub(crate) fn commits(&self) -> u64 {
+        *self.commits.borrow()
+    }
+
+    async fn put(&self, input: Input) -> Result<(), Problem> {
+        self.inputs.send(input).await.map_err(|_| ending())
+    }
+}
+
+fn ending() -> Problem {
+    Problem::new(ErrorKind::Unavailable, "the master is ending").hint("try again in a moment")
+}
+
+impl SpineLoop {
+    /// Serves until asked to end.
+    ///
+    /// # Errors
+    /// If the store has failed for good.
+    pub(crate) async fn run(mut self, end: CancellationToken) -> Result<(), StartError> {
+        loop {
+            let sleep = self.sleep();
+            let mut batch = Batch::default();
+            // Every arm is cancel-safe: a message is taken wholly or not at all.
+            tokio::select! {
+                () = end.cancelled() => return Ok(()),
+                input = self.inputs.recv() => batch.inputs.extend(input),
+                gone = self.gone.recv() => batch.gone.extend(gone),
+                () = tokio::time::sleep(sleep) => {}
+            }
+            while batch.len() < BATCH_MAX
+                && let Ok(input) = self.inputs.try_recv()
+            {
+                batch.inputs.push(input);
+            }
+            while batch.len() < 2 * BATCH_MAX
+                && let Ok(gone) = self.gone.try_recv()
+            {
+                batch.gone.push(gone);
+            }
+            self.work(batch).await?;
+        }
+    }
+
+    fn sleep(&self) -> Duration {
+        let books = match &self.books {
+            State::Serving(books) => books,
+            State::Full(_) => return RETRY_EVERY,
+        };
+        let Some(wake_at) = books.wake_at() else {
+            return SLEEP_MAX;
+        };
+        let left = wake_at.duration_since(Timestamp::now());
+        Duration::try_from(left)
+            .unwrap_or(Duration::ZERO)
+            .min(SLEEP_MAX)
+    }
+
+    /// Works one batch, on books that are loaded again if need be.
+    async fn work(&mut self, batch: Batch) -> Result<(), StartError> {
+        if let State::Full(_) = &self.books {
+            self.reload().await?;
+        }
+        if let State::Full(problem) = &self.books {
+            batch.refuse(problem);
+            return Ok(());
+        }
+        self.work_serving(batch).await
+    }
+
+    /// Rebuilds the books from the store, the same way as at a start. Every stream is closed
+    /// before, so that each agent tells again what only it knows.
+    async fn reload(&mut self) -> Result<(), StartError> {
+        self.streams.close_all();
+        match self.journal.recover(self.config).await {
+            Ok(books) => {
+                self.books = State::Serving(books);
+                self.changes.touch();
+                Ok(())
+            }
+            Err(StartError::LoadBooks {
+                source:
+                    source @ sutler_store::LoadError::Reopen {
+                        source: sutler_store::OpenError::Full { .. },
+                        ..
+                    },
+            }) => {
+                self.books = State::Full(no_space(&sutler_telemetry::chain(&source)));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Tells that there is no space for the books.
+fn no_space(raw: &str) -> Problem {
+    Problem::new(
+        ErrorKind::Exhausted,
+        "the master's state directory is full; nothing was changed",
+    )
+    .said_by(sutler_api::SaidBy::Kernel)
+    .raw(raw)
+    .hint("free space there; the master goes on by itself")
+}
