@@ -151,15 +151,36 @@ impl Spine {
         };
         let run = cell.machine.run();
         match effect {
+            PluginEffect::Pull => self.pull_for_plugin(plugin, name, run),
+            PluginEffect::CancelPull => cell.pull.take().iter().for_each(AbortHandle::abort),
+            PluginEffect::Watch => {
+                let id = plugin.clone();
+                let watch = self.spawn(name, async move {
+                    let end = subject.watch().await;
+                    Event::Plugin(id, PluginEvent::Ended { run, end })
+                });
+                self.with_cell(&plugin, |cell| cell.watch = Some(watch));
+            }
+            PluginEffect::Probe => self.probe_plugin(subject, name),
+            PluginEffect::Up => self.plugin_up(&plugin, &name),
+            PluginEffect::Down => {
+                failpoint::hit(&format!("{name}.before"));
+                self.storage.plugin_down(plugin);
+                failpoint::hit(&format!("{name}.after"));
+            }
+            PluginEffect::CountVolumes => {
+                let storage = self.storage.clone();
+                self.spawn(name, async move {
+                    let count = storage.volumes_of(plugin.clone()).await;
+                    Event::Plugin(plugin, PluginEvent::VolumesHere(count))
+                });
+            }
+            PluginEffect::WakeAt(at) => self.timers.set(at, Wake::Plugin(plugin)),
             PluginEffect::Prepare => {
                 self.spawn(name, async move {
                     let result = subject.prepare().await;
                     Event::Plugin(plugin, PluginEvent::Prepared { run, result })
                 });
-            }
-            PluginEffect::Pull => self.pull_for_plugin(plugin, name, run),
-            PluginEffect::CancelPull => {
-                cell.pull.take().iter().for_each(AbortHandle::abort);
             }
             PluginEffect::Start => {
                 let image = cell
@@ -171,48 +192,10 @@ impl Spine {
                     Event::Plugin(plugin, PluginEvent::Started { run, result })
                 });
             }
-            PluginEffect::Watch => {
-                let id = plugin.clone();
-                let watch = self.spawn(name, async move {
-                    let end = subject.watch().await;
-                    Event::Plugin(id, PluginEvent::Ended { run, end })
-                });
-                self.with_cell(&plugin, |cell| cell.watch = Some(watch));
-            }
-            PluginEffect::Probe => {
-                let known = cell.talk.clone();
-                let id = plugin.clone();
-                let probe = self.spawn(name, async move {
-                    let (outcome, talk) = match subject.rendered() {
-                        Ok(filled) => probe(filled.socket, known).await,
-                        Err(problem) => (
-                            ProbeOutcome::NoAnswer {
-                                raw: problem.to_string(),
-                            },
-                            None,
-                        ),
-                    };
-                    Event::PluginProbed(id, run, outcome, talk)
-                });
-                self.with_cell(&plugin, |cell| cell.probe = Some(probe));
-            }
-            PluginEffect::Up => self.plugin_up(&plugin, &name),
-            PluginEffect::Down => {
-                failpoint::hit(&format!("{name}.before"));
-                self.storage.plugin_down(plugin);
-                failpoint::hit(&format!("{name}.after"));
-            }
             PluginEffect::Halt => {
                 cell.probe.take().iter().for_each(AbortHandle::abort);
                 self.spawn(name, async move {
                     Event::Plugin(plugin, subject.halt(run).await)
-                });
-            }
-            PluginEffect::CountVolumes => {
-                let storage = self.storage.clone();
-                self.spawn(name, async move {
-                    let count = storage.volumes_of(plugin.clone()).await;
-                    Event::Plugin(plugin, PluginEvent::VolumesHere(count))
                 });
             }
             PluginEffect::Clear => {
@@ -220,8 +203,27 @@ impl Spine {
                     Event::Plugin(plugin, subject.clear(run).await)
                 });
             }
-            PluginEffect::WakeAt(at) => self.timers.set(at, Wake::Plugin(plugin)),
         }
+    }
+
+    fn probe_plugin(&mut self, subject: Subject, name: String) {
+        let plugin = subject.wanted.name.clone();
+        let Some(cell) = self.plugins.get(&plugin) else {
+            return;
+        };
+        let (known, run) = (cell.talk.clone(), cell.machine.run());
+        let id = plugin.clone();
+        let probe = self.spawn(name, async move {
+            let (outcome, talk) = match subject.rendered() {
+                Ok(filled) => probe(filled.socket, known).await,
+                Err(problem) => {
+                    let raw = problem.to_string();
+                    (ProbeOutcome::NoAnswer { raw }, None)
+                }
+            };
+            Event::PluginProbed(id, run, outcome, talk)
+        });
+        self.with_cell(&plugin, |cell| cell.probe = Some(probe));
     }
 
     fn plugin_up(&mut self, plugin: &PluginName, name: &str) {

@@ -152,56 +152,51 @@ impl Spine {
                 failpoint::hit(&format!("{name}.after"));
             }
             TaskEffect::WakeAt(at) => self.timers.set(at, Wake::Task(task_id)),
-            TaskEffect::Wait => {
-                let (machine, id) = (Arc::clone(&self.ground.machine), task_id.clone());
-                let watch = self.spawn(name, async move {
-                    let event = task::wait(&machine, &id).await;
-                    Event::Task(id, event)
-                });
+            wait @ TaskEffect::Wait => {
+                let watch = self.act_on_container(task_id.clone(), name, wait);
                 if let Some(cell) = self.tasks.get_mut(&task_id) {
-                    cell.watch = Some(watch);
+                    cell.watch = watch;
                 }
             }
-            TaskEffect::Start(launch) => {
-                let machine = Arc::clone(&self.ground.machine);
-                let Some(cell) = self.tasks.get(&task_id) else {
-                    return;
-                };
-                let spec = cell.machine.spec().clone();
-                let image = cell
-                    .image
-                    .clone()
-                    .expect("a start follows the pull of its image");
-                self.spawn(name, async move {
-                    let event = task::start(&machine, &spec, image, launch).await;
-                    Event::Task(task_id, event)
-                });
-            }
-            TaskEffect::Stop { grace_ms } => {
-                let machine = Arc::clone(&self.ground.machine);
-                let grace = Duration::from_millis(grace_ms);
-                self.spawn(name, async move {
-                    match task::stop(&machine, &task_id, grace).await {
-                        Some(event) => Event::Task(task_id, event),
-                        None => Event::Done,
-                    }
-                });
-            }
-            TaskEffect::Clean(how) => {
-                let machine = Arc::clone(&self.ground.machine);
-                self.spawn(name, async move {
-                    let event = task::clean(&machine, &task_id, how).await;
-                    Event::Task(task_id, event)
-                });
-            }
-            TaskEffect::Clear => {
-                let machine = Arc::clone(&self.ground.machine);
-                self.spawn(name, async move {
-                    let event = task::clear(&machine, &task_id).await;
-                    Event::Task(task_id, event)
-                });
+            act @ (TaskEffect::Start(_)
+            | TaskEffect::Stop { .. }
+            | TaskEffect::Clean(_)
+            | TaskEffect::Clear) => {
+                self.act_on_container(task_id, name, act);
             }
         }
+    }
+
+    fn act_on_container(
+        &mut self,
+        task_id: TaskId,
+        name: String,
+        effect: TaskEffect,
+    ) -> Option<AbortHandle> {
+        let machine = Arc::clone(&self.ground.machine);
+        let cell = self.tasks.get(&task_id)?;
+        let spec = cell.machine.spec().clone();
+        let image = cell.image.clone();
+        Some(self.spawn(name, async move {
+            let event = match effect {
+                TaskEffect::Start(launch) => {
+                    let image = image.expect("a start follows the pull of its image");
+                    Some(task::start(&machine, &spec, image, launch).await)
+                }
+                TaskEffect::Stop { grace_ms } => {
+                    task::stop(&machine, &task_id, Duration::from_millis(grace_ms)).await
+                }
+                TaskEffect::Clean(how) => Some(task::clean(&machine, &task_id, how).await),
+                TaskEffect::Clear => Some(task::clear(&machine, &task_id).await),
+                TaskEffect::Wait => Some(task::wait(&machine, &task_id).await),
+                TaskEffect::Pull { .. }
+                | TaskEffect::CancelPull
+                | TaskEffect::Acquire { .. }
+                | TaskEffect::Release { .. }
+                | TaskEffect::WakeAt(_) => None,
+            };
+            event.map_or(Event::Done, |event| Event::Task(task_id, event))
+        }))
     }
 
     fn pull_for_task(&mut self, task_id: TaskId, name: String, always: bool) {

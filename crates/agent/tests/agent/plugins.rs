@@ -1,0 +1,205 @@
+//! Plugins: every way of not coming up is told, and one that comes up serves volumes.
+
+use std::collections::BTreeMap;
+use std::os::unix::net::UnixListener;
+
+use sutler_api::Bytes;
+use sutler_api::agent::{Outcome, VolumeAct, VolumeOperation};
+use sutler_api::id::{ClassName, OperationUuid, VolumeId, VolumeName};
+use sutler_api::plugin::{PluginInstanceView, PluginState};
+use sutler_api::task::{TaskState, TaskVolume};
+use sutler_api::volume::{AccessType, VolumeSpec};
+use sutler_testkit::fake_plugin::{FakeConfig, FakePlugin};
+use uuid::Uuid;
+
+use crate::world::World;
+
+fn backing_off(instance: &PluginInstanceView) -> bool {
+    instance.state == PluginState::BackingOff
+}
+
+#[test]
+fn a_plugin_that_ends_at_once_is_told_with_its_last_words_and_harms_nobody() {
+    let world = World::new();
+    world.run(async {
+        let plugin = world.plugin("bad", "echo no config given; exit 4");
+        let name = plugin.name.clone();
+        world.master.want(|desired| desired.plugins.push(plugin));
+        let told = world.master.wait_plugin(&name, backing_off).await;
+        let problem = told.problem.expect("a reason");
+        assert_eq!(
+            problem.what,
+            "plugin bad ended before it was ready with exit status 4"
+        );
+        assert_eq!(problem.raw.as_deref(), Some("no config given"));
+        assert_eq!(told.log_tail, ["no config given"]);
+        assert!(told.retry_at.is_some());
+        let again = |i: &PluginInstanceView| backing_off(i) && i.restarts >= 2;
+        world.master.wait_plugin(&name, again).await;
+        let task = world.task("t1", "true");
+        let id = task.task_id.clone();
+        world.master.run(task);
+        assert_eq!(world.master.wait_end(&id).await.state, TaskState::Finished);
+    });
+}
+
+#[test]
+fn a_plugin_that_never_listens_or_listens_elsewhere_is_told_so() {
+    let world = World::new();
+    world.run(async {
+        let plugin = world.plugin("deaf", "echo up; while :; do sleep 0.1; done");
+        let name = plugin.name.clone();
+        world.master.want(|desired| desired.plugins.push(plugin));
+        let told = world.master.wait_plugin(&name, backing_off).await;
+        let problem = told.problem.expect("a reason");
+        let what = "plugin deaf did not open its socket /csi/csi.sock within 1s";
+        assert_eq!(problem.what, what);
+        assert_eq!(told.log_tail, ["up"]);
+
+        let mut plugin = world.plugin("odd", "echo up; while :; do sleep 0.1; done");
+        plugin.definition.startup_timeout = "3s".to_owned();
+        let name = plugin.name.clone();
+        world.master.want(|desired| desired.plugins.push(plugin));
+        world
+            .master
+            .wait_plugin(&name, |i| i.state == PluginState::Probing)
+            .await;
+        // What the plugin itself would do; busybox cannot listen at a unix socket.
+        let tmp = world.agent_dir().join("rootfs/plugin-odd/rootfs/tmp");
+        // Closed at once: an open one would keep the file system busy, as no container does.
+        drop(UnixListener::bind(tmp.join("odd.sock")).expect("its file system is there"));
+        let told = world.master.wait_plugin(&name, backing_off).await;
+        let problem = told.problem.expect("a reason");
+        assert_eq!(
+            problem.what,
+            "plugin odd listens at /tmp/odd.sock inside its container, not at /csi/csi.sock"
+        );
+    });
+}
+
+#[test]
+fn a_missing_need_and_a_missing_image_are_named() {
+    let world = World::new();
+    world.run(async {
+        let mut needy = world.plugin("needy", "true");
+        needy.definition.needs = vec!["path:/nowhere".to_owned()];
+        let mut absent = world.plugin("absent", "true");
+        absent.definition.image = "oci:/nowhere".to_owned();
+        let names = [needy.name.clone(), absent.name.clone()];
+        world
+            .master
+            .want(|desired| desired.plugins.extend([needy, absent]));
+        let [needy, absent] = names;
+        let told = world.master.wait_plugin(&needy, backing_off).await;
+        assert!(
+            told.problem
+                .expect("a reason")
+                .what
+                .contains("\"path:/nowhere\"")
+        );
+        let told = world.master.wait_plugin(&absent, backing_off).await;
+        assert!(
+            told.problem
+                .expect("a reason")
+                .what
+                .contains("oci:/nowhere")
+        );
+    });
+}
+
+fn volume(plugin: &sutler_api::id::PluginName) -> VolumeSpec {
+    VolumeSpec {
+        volume_id: VolumeId::new(Uuid::new_v4()),
+        name: VolumeName::new("v1").expect("a name"),
+        class: ClassName::new("fake").expect("a name"),
+        plugin: plugin.clone(),
+        capacity: Bytes::mib(10),
+        access: AccessType::Mount,
+        fs_type: None,
+        mount_flags: Vec::new(),
+        parameters: BTreeMap::new(),
+    }
+}
+
+#[test]
+fn a_plugin_that_answers_serves_a_volume_to_a_task_and_outlives_the_agent() {
+    let mut world = World::new();
+    let mut plugin = world.plugin("fake", "while :; do sleep 0.1; done");
+    plugin.definition.startup_timeout = "60s".to_owned();
+    let name = plugin.name.clone();
+    let ready = |i: &PluginInstanceView| i.state == PluginState::Ready;
+    let (fake, operation, spec) = world.run(async {
+        world.master.want(|desired| desired.plugins.push(plugin));
+        world
+            .master
+            .wait_plugin(&name, |i| i.state == PluginState::Probing)
+            .await;
+        let config = FakeConfig {
+            touches_files: true,
+            ..FakeConfig::default()
+        };
+        let fake = FakePlugin::start(&world.sockets_of(&name), config);
+        let told = world.master.wait_plugin(&name, ready).await;
+        assert_eq!(
+            told.facts.expect("it answered").driver_name,
+            "fake.csi.sutler.dev"
+        );
+        world.master.wait_plugin(&name, |i| i.free.is_some()).await;
+        let spec = volume(&name);
+        let operation = VolumeOperation {
+            operation_uuid: OperationUuid::new(spec.volume_id.uuid()),
+            volume_id: spec.volume_id,
+            act: VolumeAct::Create(spec.clone()),
+        };
+        world.master.want(|desired| {
+            desired.operations.push(operation.clone());
+            desired.volumes.push(spec.volume_id);
+        });
+        let report = world.master.wait_operation(operation.operation_uuid).await;
+        assert_eq!(report.outcome, Outcome::Finished);
+        (fake, operation, spec)
+    });
+    world.run(async {
+        world.master.want(|desired| desired.operations.clear());
+        let mut task = world.task("t1", "echo kept > /data/f; cat /data/f; sleep 1000");
+        task.volumes.push(TaskVolume {
+            volume_id: spec.volume_id,
+            name: spec.name.clone(),
+            path: "/data".to_owned(),
+            read_only: false,
+        });
+        let id = task.task_id.clone();
+        world.master.run(task);
+        world
+            .master
+            .wait_task(&id, |r| r.state == TaskState::Running)
+            .await;
+    });
+    let _ = operation;
+    world.crash();
+    world.master.forget_updates();
+    world.start().expect("it starts again");
+    world.run(async {
+        // Adopted: ready again without a second start, and the task still runs.
+        let told = world.master.wait_plugin(&name, ready).await;
+        assert_eq!(told.restarts, 0);
+        let id = sutler_api::id::TaskId::new("t1").expect("a name");
+        world
+            .master
+            .wait_task(&id, |r| r.state == TaskState::Running)
+            .await;
+        world.master.stop(&id);
+        assert_eq!(world.master.wait_end(&id).await.state, TaskState::Killed);
+        assert_eq!(fake.violations(), [] as [String; 0]);
+        // Removed only now that nothing is published, and then wholly.
+        world.master.want(|desired| {
+            desired.tasks.clear();
+            desired.plugins.clear();
+        });
+        world
+            .master
+            .wait_plugin(&name, |i| i.state == PluginState::Stopped)
+            .await;
+        assert!(!world.agent_dir().join("containers/plugin-fake").exists());
+    });
+}

@@ -1,0 +1,185 @@
+//! Ends of the agent, wanted and unwanted: containers run on, and nothing is done twice.
+
+use std::fs;
+use std::time::Duration;
+
+use sutler_agent::StartError;
+use sutler_api::agent::{AgentQuery, Update};
+use sutler_api::task::{LogQuery, TaskState};
+use sutler_store::OpenError;
+use sutler_testkit::poll::until;
+
+use crate::world::World;
+
+#[test]
+fn a_task_outlives_the_agent_and_its_end_is_known() {
+    for crash in [false, true] {
+        let mut world = World::new();
+        let running = world.task(
+            "long",
+            "echo started; while [ ! -e /end ]; do sleep 0.1; done",
+        );
+        let short = world.task("short", "sleep 1; exit 5");
+        let (long_id, short_id) = (running.task_id.clone(), short.task_id.clone());
+        world.run(async {
+            world.master.run(running);
+            world.master.run(short);
+            world
+                .master
+                .wait_task(&long_id, |r| r.state == TaskState::Running)
+                .await;
+            world
+                .master
+                .wait_task(&short_id, |r| r.state == TaskState::Running)
+                .await;
+        });
+        if crash {
+            world.crash();
+        } else {
+            world.shut_down();
+        }
+        // The short one ends while nobody looks: its shim keeps how.
+        let exit = world.agent_dir().join("containers/task-short/exit.json");
+        let ended = || exit.exists().then_some(()).ok_or("it runs");
+        until("the short task has ended", Duration::from_secs(30), ended).expect("it ends");
+        world.master.forget_updates();
+        world.start().expect("it starts again");
+        world.run(async {
+            let told = world.master.wait_end(&short_id).await;
+            assert_eq!(told.exit.and_then(|exit| exit.code), Some(5));
+            world
+                .master
+                .wait_task(&long_id, |r| r.state == TaskState::Running)
+                .await;
+            let end = world.agent_dir().join("rootfs/task-long/rootfs/end");
+            fs::write(end, "").expect("its file system is mounted");
+            assert_eq!(
+                world.master.wait_end(&long_id).await.state,
+                TaskState::Finished
+            );
+            let log = LogQuery::default();
+            let query = AgentQuery::TaskLogs {
+                task_id: long_id.clone(),
+                log,
+            };
+            assert_eq!(
+                world.master.ask(query).await,
+                "started\n",
+                "it was started once"
+            );
+            let registers = world.master.registers();
+            assert_ne!(registers[0].incarnation, registers[1].incarnation);
+            assert!(registers[0].agent_id.is_none() && registers[1].agent_id.is_some());
+        });
+    }
+}
+
+#[test]
+fn two_agents_cannot_share_a_state_directory() {
+    let world = World::new();
+    let second = world.run(sutler_agent::Agent::start(world.config()));
+    match second {
+        Err(StartError::OpenJournal {
+            source: OpenError::Locked { .. },
+        })
+        | Err(StartError::OpenImages { .. }) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_agent_of_another_cluster_refuses_and_names_both() {
+    let mut world = World::new();
+    world.run(world.master.wait("the first link", |updates| {
+        (!updates.is_empty()).then_some(())
+    }));
+    world.shut_down();
+    let other = world.run(crate::master::Master::start());
+    let ours = std::mem::replace(&mut world.master, other);
+    world
+        .start()
+        .expect("it starts, and then meets the wrong master");
+    let outcome = {
+        let handle = world.handle();
+        let end = tokio::runtime::Runtime::new()
+            .expect("a runtime")
+            .block_on(handle.ended());
+        format!("{end:?}")
+    };
+    assert!(outcome.contains("OtherCluster"), "{outcome}");
+    drop(ours);
+}
+
+/// A small file system, gone with its guard.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(at: std::path::PathBuf, size: &str) -> Self {
+        fs::create_dir_all(&at).expect("a folder");
+        let options = std::ffi::CString::new(format!("size={size}")).expect("no NUL");
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("tmpfs", &at, "tmpfs", flags, options.as_c_str()).expect("a mount");
+        Self(at)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a failing test may leave something open, and the folder must go.
+        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_overcome_without_help() {
+    let mut world = World::without_agent();
+    let disk = SmallDisk::mount(world.dir.join("disk"), "24m");
+    world.state_dir_at(disk.0.join("state"));
+    world.start().expect("the agent starts");
+    let filler = disk.0.join("filler");
+    world.run(async {
+        let first = world.task("first", "true");
+        let first_id = first.task_id.clone();
+        world.master.run(first);
+        world.master.wait_end(&first_id).await;
+        fill(&filler);
+        // One of these meets the full disk; whichever file the kernel refuses first.
+        let second = world.task("second", "true");
+        let second_id = second.task_id.clone();
+        world.master.run(second);
+        let troubled = world
+            .master
+            .wait("the full disk", |updates| {
+                updates.iter().find_map(|update| match update {
+                    Update::Agent {
+                        problem: Some(problem),
+                    } => Some(problem.what.clone()),
+                    Update::Task(report) if report.task_id == second_id => {
+                        report.problem.as_ref().map(|problem| problem.what.clone())
+                    }
+                    _ => None,
+                })
+            })
+            .await;
+        assert!(!troubled.is_empty());
+        fs::remove_file(&filler).expect("it is there");
+        // Whatever became of the second, a third runs with no help.
+        let third = world.task("third", "true");
+        let third_id = third.task_id.clone();
+        world.master.run(third);
+        assert_eq!(
+            world.master.wait_end(&third_id).await.state,
+            TaskState::Finished
+        );
+        world.master.wait_end(&second_id).await;
+    });
+    drop(world);
+    drop(disk);
+}
+
+fn fill(path: &std::path::Path) {
+    use std::io::Write;
+    let mut file = fs::File::create(path).expect("a file");
+    let block = vec![1_u8; 4096];
+    while file.write_all(&block).is_ok() {}
+}
