@@ -494,9 +494,12 @@ async fn parallel_pulls_of_one_image_download_it_once() {
     let proxy = Server::cutting(registry.host.clone(), layer.clone(), (0, 1));
     let store = world.store("store");
     let wanted = reference(&format!("{}/app:v1", proxy.host));
-    let options = options();
-    let pulls = (0..8).map(|_| store.ensure(&wanted, &options));
-    let images = futures::future::try_join_all(pulls).await.unwrap();
+    let mut pulls = tokio::task::JoinSet::new();
+    for _pull in 0..8 {
+        let (store, wanted) = (store.clone(), wanted.clone());
+        pulls.spawn(async move { store.ensure(&wanted, &options()).await.unwrap() });
+    }
+    let images = pulls.join_all().await;
     assert!(images.windows(2).all(|pair| pair[0] == pair[1]));
     assert_eq!(proxy.requests_with(&format!("/blobs/{layer}")).len(), 1);
 }

@@ -266,7 +266,10 @@ mod tests {
 
     #[test]
     fn challenges_parse_as_registries_write_them() {
-        let bearer = r#"Bearer realm="https://auth.example/token",service="a b",scope="repository:x/y:pull,push",error="e""#;
+        let bearer = concat!(
+            r#"Bearer realm="https://auth.example/token",service="a b","#,
+            r#"scope="repository:x/y:pull,push",error="e""#
+        );
         let expected = Challenge::Bearer {
             realm: "https://auth.example/token".into(),
             service: "a b".into(),
