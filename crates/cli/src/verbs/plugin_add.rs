@@ -1,7 +1,7 @@
 //! `sutler plugin add`: from an image reference or a definition file to a plugin that answers.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use sutler_api::definition::PluginDefinition;
@@ -13,6 +13,7 @@ use crate::client::Answer;
 use crate::context::Context;
 use crate::failure::{ExitStatus, Failure, Report};
 use crate::progress::Status;
+use crate::values::image::absolute;
 use crate::values::key_value::{KeyValue, key_value};
 use crate::wait::{HOLD, Judged, WaitArgs, Waiting, until};
 
@@ -25,9 +26,6 @@ Examples:
 
 A definition is a TOML file; see docs/plugins.md. An image alone works for a plugin that
 listens where CSI_ENDPOINT says. The same name again changes the plugin in place.";
-
-/// Prefixes of image references that name a path on the machine.
-const PATH_PREFIXES: [&str; 3] = ["oci:", "oci-archive:", "docker-archive:"];
 
 /// Options of `sutler plugin add`.
 #[derive(Debug, Args)]
@@ -142,19 +140,6 @@ fn from_file(path: &Path) -> Result<PluginDefinition, Failure> {
     Ok(definition)
 }
 
-/// Makes a path in an image reference absolute, for the machine that reads it has another
-/// working directory.
-fn absolute(image: &str, base: &Path) -> String {
-    for prefix in PATH_PREFIXES {
-        if let Some(path) = image.strip_prefix(prefix) {
-            let path = base.join(PathBuf::from(path));
-            let path = std::path::absolute(&path).unwrap_or(path);
-            return format!("{prefix}{}", path.display());
-        }
-    }
-    image.to_owned()
-}
-
 fn refused(error: &sutler_api::definition::DefinitionError) -> Report {
     Report::of_error(error)
         .status(ExitStatus::USAGE)
@@ -245,20 +230,4 @@ fn trouble(plugin: &PluginView, instance: &PluginInstanceView) -> Report {
     );
     report.hint = report.hint.or(Some(hint));
     report
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_in_a_reference_becomes_absolute_and_a_registry_stays() {
-        let base = Path::new("/defs");
-        assert_eq!(
-            absolute("oci-archive:./d.tar", base),
-            "oci-archive:/defs/d.tar"
-        );
-        assert_eq!(absolute("oci:/srv/image", base), "oci:/srv/image");
-        assert_eq!(absolute("example.org/oci:v1", base), "example.org/oci:v1");
-    }
 }

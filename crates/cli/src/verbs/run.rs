@@ -4,6 +4,7 @@
 //! output goes on until the container has ended. A second one leaves it to itself. With
 //! `--detach` nothing is asked of the task: Ctrl-C only ends the wait for its start.
 
+use std::path::Path;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -18,6 +19,7 @@ use crate::client::Answer;
 use crate::context::{Context, pretty};
 use crate::failure::{ExitStatus, Failure, Report};
 use crate::progress::Progress;
+use crate::values::image::absolute;
 use crate::values::key_value::{KeyValue, key_value};
 use crate::values::limits::{cpus, memory};
 use crate::values::time::time;
@@ -113,7 +115,7 @@ impl RunArgs {
     fn request(&self) -> RunTaskRequest {
         RunTaskRequest {
             task_id: self.name.clone(),
-            image: self.image.clone(),
+            image: absolute(&self.image, Path::new(".")),
             command: self.command.clone(),
             env: self.env.iter().cloned().collect(),
             volumes: self.volume.iter().map(|volume| volume.0.clone()).collect(),

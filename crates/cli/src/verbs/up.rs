@@ -50,6 +50,10 @@ pub struct ServeArgs {
     /// Address to listen on; TLS is used unless it is loopback
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:5050")]
     pub listen: SocketAddr,
+    /// A name or address by which other machines reach this master, for its certificate; may be
+    /// repeated, and the first is what agents are told
+    #[arg(long, value_name = "NAME")]
+    pub advertise: Vec<String>,
     /// How long removed volumes stay in the trash
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = time)]
     pub trash_retention: Duration,
