@@ -37,9 +37,9 @@ enum Verb {
     },
     /// Measure the figures of the specification; takes minutes
     Bench {
-        /// Rounds of each measurement
-        #[arg(long, default_value_t = 7)]
-        rounds: usize,
+        /// Two runs of each instead of seven
+        #[arg(long)]
+        quick: bool,
     },
     /// Clean up what killed test runs have left on this machine
     Sweep,
@@ -77,7 +77,7 @@ fn run(verb: Verb) -> Result<()> {
         } else {
             Profile::Dev
         }),
-        Verb::Bench { rounds } => xtask::bench::run(rounds),
+        Verb::Bench { quick } => xtask::bench::run(quick),
         Verb::Sweep => {
             sutler_testkit::world::sweep();
             Ok(())

@@ -1,130 +1,219 @@
-//! The public HTTP API as a program would call it: one kept connection, no command line between.
+//! The measured side: the cluster's public HTTP API, timed on the caller's clock.
+//!
+//! One connection, kept open, as a scheduler would have it. Waits are the API's own long polls.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use anyhow::{Context, Result, bail, ensure};
+use sutler_api::id::{ClassName, OperationUuid, TaskId, VolumeName};
+use sutler_api::operation::{OperationState, OperationView};
+use sutler_api::task::{RunTaskRequest, TaskState, TaskView, TaskVolumeRequest};
+use sutler_api::volume::{Accepted, AccessType, CreateVolumeRequest};
+use sutler_api::{Bytes, Timestamp};
+use sutler_cli::client::{Client, Target};
+use tokio::runtime::Runtime;
 
-/// How long one call may be held open by the master.
-const HOLD_MS: u64 = 10_000;
+/// How long the master may hold one answer back.
+const HOLD: Duration = Duration::from_secs(10);
 
-/// Longest time for anything that is measured here.
-const WITHIN: Duration = Duration::from_secs(60);
+/// Longest time of one operation or task: far beyond any figure worth having.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
-/// A connection with a token.
+/// The cluster as its users see it.
 pub(super) struct Api {
-    runtime: tokio::runtime::Runtime,
-    client: reqwest::Client,
-    address: String,
-    token: String,
+    runtime: Runtime,
+    client: Client,
+}
+
+/// When the steps of one task had come, counted from before its POST.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TaskTimes {
+    /// The caller was told that its volumes were published.
+    pub prepared: Duration,
+    /// The container was made, as stamped on the agent.
+    pub made: Duration,
+    /// Its process had ended, as stamped on the agent.
+    pub ended: Duration,
+    /// The caller was told that all was over.
+    pub told: Duration,
+}
+
+/// When one request was sent, and when its end was told.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told {
+    /// Before the POST, on the wall clock.
+    pub from: Timestamp,
+    /// From before the POST to the answer that told the end.
+    pub took: Duration,
 }
 
 impl Api {
-    /// Reads `client.json` as the command line does.
-    pub(super) fn of(state_dir: &Path) -> Result<Self> {
-        // Fails only when it has been done before.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let told = std::fs::read_to_string(state_dir.join("client.json"))?;
-        let told: Value = serde_json::from_str(&told)?;
-        let text = |key: &str| {
-            told[key]
-                .as_str()
-                .with_context(|| format!("client.json: {key}"))
+    /// Connects as the operator of a state folder.
+    pub(super) fn connect(state_dir: &Path) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let client = Client::new(&Target::of_state_dir(state_dir)?)?;
+        Ok(Self { runtime, client })
+    }
+
+    /// Makes a volume of a class.
+    pub(super) fn create(&self, name: &str, class: &str, size: Bytes) -> Result<Told> {
+        let request = CreateVolumeRequest {
+            name: VolumeName::new(name)?,
+            class: Some(ClassName::new(class)?),
+            size,
+            access: AccessType::Mount,
+            fs_type: None,
+            agent: None,
         };
-        let token = std::fs::read_to_string(state_dir.join(text("token_file")?))?;
-        Ok(Self {
-            runtime: tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?,
-            client: reqwest::Client::builder().timeout(WITHIN).build()?,
-            address: text("address")?.to_owned(),
-            token: token.trim().to_owned(),
-        })
-    }
-
-    /// Calls and gives the JSON of a successful answer.
-    pub(super) fn call(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value> {
-        let method = reqwest::Method::from_bytes(method.as_bytes())?;
-        let url = format!("{}{path}", self.address);
-        let mut request = self.client.request(method, &url).bearer_auth(&self.token);
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
+        let (from, began) = (Timestamp::now(), Instant::now());
         self.runtime.block_on(async {
-            let answer = request.send().await.with_context(|| url.clone())?;
-            let status = answer.status();
-            let text = answer.text().await?;
-            ensure!(status.is_success(), "{url}: {status}: {text}");
-            Ok(if text.is_empty() {
-                Value::Null
-            } else {
-                serde_json::from_str(&text)?
-            })
+            let answer = self.client.post::<Accepted>("/v1/volumes", &request).await;
+            let accepted = answer.with_context(|| format!("create {name}"))?;
+            self.finished(accepted.value.operation_uuid).await
+        })?;
+        let took = began.elapsed();
+        Ok(Told { from, took })
+    }
+
+    /// Deletes a volume in the back end.
+    pub(super) fn remove(&self, name: &str) -> Result<()> {
+        let path = format!("/v1/volumes/{name}?purge=true");
+        self.runtime.block_on(async {
+            let answer = self.client.delete::<Accepted>(&path).await;
+            let accepted = answer.with_context(|| format!("remove {name}"))?;
+            self.finished(accepted.value.operation_uuid).await
         })
     }
 
-    /// Starts a task and gives its id.
-    pub(super) fn run(
+    /// Runs a command to its successful end.
+    pub(super) fn run(&self, request: &RunTaskRequest) -> Result<TaskTimes> {
+        let (from, began) = (Timestamp::now(), Instant::now());
+        let (task, prepared) = self.runtime.block_on(async {
+            let task = self.post_task(request).await?;
+            let task = self.seen(task, is_prepared).await?;
+            let prepared = began.elapsed();
+            anyhow::Ok((self.seen(task, TaskState::is_terminal).await?, prepared))
+        })?;
+        let told = began.elapsed();
+        ensure!(
+            task.state == TaskState::Finished,
+            "{} ended {:?}: {:?}",
+            task.task_id,
+            task.state,
+            task.problem
+        );
+        Ok(TaskTimes {
+            prepared,
+            made: since(from, task.started_at).context("no stamp of its start")?,
+            ended: since(from, task.ended_at).context("no stamp of its end")?,
+            told,
+        })
+    }
+
+    /// Starts a command that stays, and gives its id once it runs.
+    pub(super) fn start(&self, request: &RunTaskRequest) -> Result<TaskId> {
+        let runs = |state: TaskState| state == TaskState::Running || state.is_terminal();
+        let task = self.runtime.block_on(async {
+            let task = self.post_task(request).await?;
+            self.seen(task, runs).await
+        })?;
+        ensure!(
+            task.state == TaskState::Running,
+            "{} does not run: {:?}",
+            task.task_id,
+            task.problem
+        );
+        Ok(task.task_id)
+    }
+
+    async fn post_task(&self, request: &RunTaskRequest) -> Result<TaskView> {
+        let answer = self.client.post("/v1/tasks", request).await;
+        Ok(answer.context("start a task")?.value)
+    }
+
+    /// Follows a task until its state is one that is looked for.
+    async fn seen(
         &self,
-        image: &str,
-        command: &[&str],
-        volume: Option<Value>,
-    ) -> Result<String> {
-        let volumes: Vec<Value> = volume.into_iter().collect();
-        let request = json!({ "image": image, "command": command, "volumes": volumes });
-        let task = self.call("POST", "/v1/tasks", Some(request))?;
-        Ok(task["task_id"]
-            .as_str()
-            .context("a task has an id")?
-            .to_owned())
-    }
-
-    /// Waits until a task is in one of the states, and gives its view.
-    pub(super) fn wait_task(&self, task: &str, states: &[&str]) -> Result<Value> {
-        let ended = ["finished", "failed", "killed"];
-        let deadline = Instant::now() + WITHIN;
-        let mut seen = "accepted".to_owned();
-        loop {
-            let path = format!("/v1/tasks/{task}?wait_ms={HOLD_MS}&seen_state={seen}");
-            let view = self.call("GET", &path, None)?;
-            let state = view["state"].as_str().unwrap_or_default();
-            if states.contains(&state) {
-                return Ok(view);
-            }
-            ensure!(!ended.contains(&state), "the task ended: {view}");
+        mut task: TaskView,
+        wanted: impl Fn(TaskState) -> bool,
+    ) -> Result<TaskView> {
+        let began = Instant::now();
+        while !wanted(task.state) {
             ensure!(
-                Instant::now() < deadline,
-                "the task does not move on: {view}"
+                began.elapsed() < SETTLED_WITHIN,
+                "still {:?}: {task:?}",
+                task.state
             );
-            state.clone_into(&mut seen);
+            let seen = serde_json::to_value(task.state)?;
+            let seen = seen.as_str().context("a state is a word")?;
+            let path = format!("/v1/tasks/{}?seen_state={seen}", task.task_id);
+            task = self.client.get_waiting(&path, HOLD).await?.value;
         }
+        Ok(task)
     }
 
-    /// Removes a volume for good and waits until it is gone.
-    pub(super) fn purge(&self, volume: &str) -> Result<()> {
-        let accepted = self.call("DELETE", &format!("/v1/volumes/{volume}?purge=true"), None)?;
-        let uuid = accepted["operation_uuid"]
-            .as_str()
-            .context("an operation")?;
-        self.wait_operation(uuid)
-    }
-
-    /// Waits until an operation has ended; one that is forgotten has ended long ago.
-    pub(super) fn wait_operation(&self, uuid: &str) -> Result<()> {
-        let deadline = Instant::now() + WITHIN;
-        loop {
-            let path = format!("/v1/operations/{uuid}?wait_ms={HOLD_MS}");
-            let view = match self.call("GET", &path, None) {
-                Ok(view) => view,
-                Err(error) if error.to_string().contains("404") => return Ok(()),
-                Err(error) => return Err(error),
-            };
-            match view["state"].as_str() {
-                Some("finished") => return Ok(()),
-                Some("pending") => ensure!(Instant::now() < deadline, "it hangs: {view}"),
-                Some(_) | None => anyhow::bail!("the operation failed: {view}"),
+    /// Follows an operation to its successful end.
+    async fn finished(&self, operation: OperationUuid) -> Result<()> {
+        let began = Instant::now();
+        let path = format!("/v1/operations/{operation}");
+        while began.elapsed() < SETTLED_WITHIN {
+            let answer = self.client.get_waiting::<OperationView>(&path, HOLD).await;
+            let view = answer?.value;
+            match view.state {
+                OperationState::Pending => {}
+                OperationState::Finished => return Ok(()),
+                OperationState::Failed => bail!("{:?} failed: {:?}", view.kind, view.problem),
             }
         }
+        bail!("operation {operation} has not ended within {SETTLED_WITHIN:?}")
     }
+}
+
+/// Describes a task of an image.
+pub(super) fn task(image: &str, command: &[&str]) -> RunTaskRequest {
+    RunTaskRequest {
+        task_id: None,
+        image: image.to_owned(),
+        command: command.iter().map(ToString::to_string).collect(),
+        env: Default::default(),
+        volumes: Vec::new(),
+        cpus: None,
+        memory: None,
+        agent: None,
+        stop_grace_ms: None,
+        pull_always: false,
+    }
+}
+
+/// Describes a volume that is made on the way to its task.
+pub(super) fn new_volume(name: &str, class: &str, size: Bytes) -> Result<TaskVolumeRequest> {
+    Ok(TaskVolumeRequest {
+        name: VolumeName::new(name)?,
+        size: Some(size),
+        class: Some(ClassName::new(class)?),
+        path: "/data".to_owned(),
+        read_only: false,
+    })
+}
+
+/// Tells whether a task is past the making and publishing of its volumes.
+fn is_prepared(state: TaskState) -> bool {
+    match state {
+        TaskState::Accepted | TaskState::Pulling | TaskState::Preparing => false,
+        TaskState::Starting
+        | TaskState::Running
+        | TaskState::Stopping
+        | TaskState::Releasing
+        | TaskState::Finished
+        | TaskState::Failed
+        | TaskState::Killed => true,
+    }
+}
+
+/// Both stamps are of this machine's one wall clock; a step back of it makes the run fail.
+fn since(from: Timestamp, stamp: Option<Timestamp>) -> Option<Duration> {
+    Duration::try_from(stamp?.duration_since(from)).ok()
 }

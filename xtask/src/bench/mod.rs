@@ -1,153 +1,151 @@
-//! `cargo xtask bench`: the figures of the specification, each beside what it is measured against.
+//! `cargo xtask bench`: the figures of docs/specification.md, measured here and now.
 //!
-//! Ratios are taken within one run, the calibrators interleaved with what they calibrate, so
-//! that a slow minute of the machine slows both. Every figure is the median and the worst of at
-//! least five rounds, with durability on and optimised programs.
+//! Programs are built optimised; clusters are of the real program; durability is on. Times are
+//! compared within one run: a run is a number of rounds, and each round does once whatever a
+//! ratio is made of, calibrators included. A run in which the median of a calibrator differs by
+//! more than a fifth between its first and its last third is void and done again, up to a bound;
+//! a ratio with too few runs left is VOID, which counts as missed. Generator and cluster share
+//! the machine's cores. Bars on times and ratios hold for the median of the runs, bars on counts
+//! and sizes for the worst.
+//!
+//! **Create to published over the raw calls.** The raw side is CreateVolume, NodeStageVolume and
+//! NodePublishVolume straight on the socket of the very plugin process that the cluster uses
+//! ([`raw`]). On our side a volume is published only for a task, so one task is asked for
+//! together with a new volume, and the time runs from before the POST until a caller is told
+//! that the task is past preparing: created, recorded, staged, published, recorded, told. The
+//! look-up of the task's image is in it; what the same task without a volume takes to that
+//! point is printed below it and not subtracted.
+//!
+//! **Container over the bare runtime.** A no-op task from its POST until its end is told, over
+//! `runc run` of the same bundle ([`bare`]), which also makes, starts, awaits and deletes.
+//! The stamps of start and end are printed besides.
+//!
+//! **Syncs per volume.** strace counts every call of `sutler up` that syncs the disk, from idle
+//! to idle; the plugin's own are not ours to count. *Serial* are those begun while the caller
+//! waited for FINISHED.
+//!
+//! **First file.** From the start of `sutler up` on an empty folder until a second task has read
+//! what a first one wrote, all through the command line, images packed but not unpacked.
+//!
+//! **Idle.** After that nothing is asked for [`fresh::IDLE_WINDOW`].
 
 mod api;
-mod container_start;
-mod first_file;
-mod idle;
+mod bare;
+mod creates;
+mod disk;
+mod fresh;
+mod process;
 mod raw;
-mod samples;
+mod report;
+mod rounds;
+mod stats;
 mod syncs;
-mod volume;
 
-use anyhow::{Result, bail};
+use std::fs;
+
+use anyhow::{Context, Result, bail};
 use sutler_testkit::world::{World, WorldConfig};
 
+use self::api::Api;
+use self::report::Report;
+use self::rounds::{Run, Stage};
 use crate::places::{self, Profile};
+use crate::steps::Steps;
 use crate::{pack, setup};
-pub use samples::Samples;
 
-/// Fewest rounds that give a median and a worst.
-pub const ROUNDS_MIN: usize = 5;
+/// Runs of each figure.
+const RUNS: usize = 7;
 
-/// One figure of the table.
-#[derive(Debug, Clone)]
-pub struct Figure {
-    /// What was measured.
-    pub what: String,
-    /// Median, with its unit.
-    pub median: String,
-    /// Worst, with its unit.
-    pub worst: String,
-    /// What the median must not exceed, with its unit; empty for a calibrator.
-    pub bar: String,
-    /// Whether it holds.
-    pub holds: bool,
-}
+/// Runs of a quick look.
+const QUICK_RUNS: usize = 2;
 
-impl Figure {
-    /// A figure that is shown for comparison only.
-    pub(crate) fn calibrator(what: &str, samples: &Samples, unit: &str) -> Self {
-        Self::new(what, samples, unit, None)
-    }
+/// Runs tried for each one wanted, void ones included.
+const TRIES_PER_RUN: usize = 3;
 
-    /// A figure whose median has a bar.
-    pub(crate) fn barred(what: &str, samples: &Samples, unit: &str, bar: f64) -> Self {
-        Self::new(what, samples, unit, Some(bar))
-    }
-
-    fn new(what: &str, samples: &Samples, unit: &str, bar: Option<f64>) -> Self {
-        Self {
-            what: what.to_owned(),
-            median: format!("{}{unit}", rounded(samples.median())),
-            worst: format!("{}{unit}", rounded(samples.worst())),
-            bar: bar
-                .map(|bar| format!("≤ {}{unit}", rounded(bar)))
-                .unwrap_or_default(),
-            holds: bar.is_none_or(|bar| samples.median() <= bar),
-        }
-    }
-}
-
-/// Measures everything and prints the table.
+/// Measures everything, prints the table and writes it to `target/bench.md`.
 ///
 /// # Errors
-/// A measurement failed, or a figure is over its bar.
-pub fn run(rounds: usize) -> Result<()> {
+/// Something does not work, a bar is missed, or the machine was too unsteady to tell.
+pub fn run(quick: bool) -> Result<()> {
     setup::require_root("bench")?;
-    let rounds = rounds.max(ROUNDS_MIN);
-    pack::pack_for_demo(Profile::Release)?;
-    let mut figures = volume::measure(&up()?, rounds)?;
-    figures.extend(syncs::measure(&mut up()?, rounds)?);
-    figures.extend(container_start::measure(&up()?, rounds)?);
-    figures.extend(first_file::measure(rounds)?);
-    figures.extend(idle::measure(&mut up()?)?);
-    println!("\n{}", table(&figures));
-    let over: Vec<&str> = figures
-        .iter()
-        .filter(|f| !f.holds)
-        .map(|f| f.what.as_str())
-        .collect();
-    if !over.is_empty() {
-        bail!("over the bar: {}", over.join("; "));
+    let steps = Steps::default();
+    let runs = if quick { QUICK_RUNS } else { RUNS };
+    steps.step("build optimised, pack the images", || {
+        pack::pack_for_demo(Profile::Release)
+    })?;
+    let mut config = WorldConfig::new(Profile::Release.folder().join("sutler"));
+    config.images = places::images();
+    let mut report = Report::of_machine(&std::env::temp_dir());
+    measure_fresh(&config, &steps, runs, &mut report)?;
+    measure_warm(config, &steps, runs, &mut report)?;
+
+    let text = report.markdown();
+    println!("\n{text}");
+    let path = places::target().join("bench.md");
+    fs::write(&path, &text).with_context(|| path.display().to_string())?;
+    match report.missed().as_slice() {
+        [] => Ok(()),
+        missed => bail!("missed: {}", missed.join("; ")),
     }
+}
+
+/// Clusters that start from nothing.
+fn measure_fresh(
+    config: &WorldConfig,
+    steps: &Steps,
+    runs: usize,
+    report: &mut Report,
+) -> Result<()> {
+    let measure = |run| {
+        let name = format!("run {run} of {runs}: first file, then idle");
+        steps.step(&name, || fresh::measure(config))
+    };
+    let measured: Vec<_> = (1..=runs).map(measure).collect::<Result<_>>()?;
+    report.figures(fresh::figures(&measured));
     Ok(())
 }
 
-/// The optimised program, with the local plugin.
-pub(crate) fn config() -> WorldConfig {
-    let mut config = WorldConfig::new(Profile::Release.folder().join("sutler"));
-    config.images = places::images();
-    config
-}
-
-fn up() -> Result<World> {
-    World::up(config())
-}
-
-fn table(figures: &[Figure]) -> String {
-    let mut text = String::from("| figure | median | worst | bar | |\n|---|---:|---:|---:|---|\n");
-    for figure in figures {
-        let holds = match (figure.bar.is_empty(), figure.holds) {
-            (true, _) => "calibrator",
-            (false, true) => "holds",
-            (false, false) => "**over**",
-        };
-        let Figure {
-            what,
-            median,
-            worst,
-            bar,
-            ..
-        } = figure;
-        text += &format!("| {what} | {median} | {worst} | {bar} | {holds} |\n");
+/// One cluster that has been up for a while.
+fn measure_warm(
+    config: WorldConfig,
+    steps: &Steps,
+    runs: usize,
+    report: &mut Report,
+) -> Result<()> {
+    let mut world = steps.step("start a cluster", || World::up(config))?;
+    let interleaved = interleaved(&world, steps, runs)?;
+    for run in interleaved.iter().filter(|run| run.is_void()) {
+        let drifted = run.drifted().join(", ");
+        report.note(format!(
+            "a run of volumes and containers is void, drifted: {drifted}"
+        ));
     }
-    text
+    report.figures(rounds::figures(&interleaved, runs));
+    let api = Api::connect(world.state_dir())?;
+    let measure = |run| {
+        let name = format!("run {run} of {runs}: syncs and processor time of creates");
+        steps.step(&name, || creates::measure(&mut world, &api, run))
+    };
+    let measured: Vec<_> = (1..=runs).map(measure).collect::<Result<_>>()?;
+    report.figures(creates::figures(&measured));
+    Ok(())
 }
 
-/// Three digits are all that such a figure is good for.
-fn rounded(value: f64) -> String {
-    match value {
-        v if v >= 100.0 => format!("{v:.0}"),
-        v if v >= 10.0 => format!("{v:.1}"),
-        v => format!("{v:.2}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_median_over_its_bar_is_marked() {
-        let samples = Samples::from(vec![1.0, 2.5, 9.0]);
-        let figures = [
-            Figure::barred("quick", &samples, " ms", 2.5),
-            Figure::barred("slow", &samples, " ms", 2.0),
-            Figure::calibrator("bare", &samples, " ms"),
-        ];
-        let table = table(&figures);
-        assert!(
-            table.contains("| quick | 2.50 ms | 9.00 ms | ≤ 2.50 ms | holds |"),
-            "{table}"
+/// Does runs until enough are good or the bound is reached.
+fn interleaved(world: &World, steps: &Steps, wanted: usize) -> Result<Vec<Run>> {
+    let mut stage = steps.step("warm up", || Stage::prepare(world))?;
+    let mut runs: Vec<Run> = Vec::new();
+    let good = |runs: &[Run]| runs.iter().filter(|run| !run.is_void()).count();
+    while good(&runs) < wanted && runs.len() < wanted * TRIES_PER_RUN {
+        let name = format!(
+            "run {} of {wanted}: volumes and containers",
+            good(&runs) + 1
         );
-        assert!(
-            table.contains("| slow | 2.50 ms | 9.00 ms | ≤ 2.00 ms | **over** |"),
-            "{table}"
-        );
-        assert!(table.contains("|  | calibrator |"), "{table}");
+        let run = steps.step(&name, || stage.run())?;
+        if run.is_void() {
+            println!("  void, drifted: {}", run.drifted().join(", "));
+        }
+        runs.push(run);
     }
+    Ok(runs)
 }

@@ -1,0 +1,309 @@
+//! The interleaved rounds: each does once everything that a ratio is made of, calibrators and
+//! all, so that what disturbs the machine disturbs both sides.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use sutler_api::Bytes;
+use sutler_api::task::RunTaskRequest;
+use sutler_testkit::poll;
+use sutler_testkit::world::{COMMAND_WITHIN, World};
+
+use super::api::{self, Api, TaskTimes};
+use super::bare::Bare;
+use super::disk::SyncedFile;
+use super::raw::{RawPlugin, RawTimes};
+use super::report::{Figure, Held};
+use super::stats::{self, DRIFT_MAX, median, ms, quantile};
+
+/// Rounds of one run: thirds of five, so that a median shrugs off two outliers.
+const ROUNDS: usize = 15;
+
+/// Rounds before the first run, so that caches and connections are warm.
+const WARM_UP_ROUNDS: usize = 2;
+
+/// Calibrating syncs in one round.
+const SYNCS_PER_ROUND: usize = 16;
+
+/// Size of every measured volume.
+pub(super) const VOLUME_SIZE: Bytes = Bytes::mib(64);
+
+/// The class of every measured volume, and its plugin.
+pub(super) const CLASS: &str = "local";
+
+/// Bar: created and published end to end, over the raw calls.
+const VOLUME_RATIO_MAX: f64 = 2.0;
+
+/// What a container does that shall cost nothing.
+const NO_OP: [&str; 1] = ["/bin/true"];
+
+/// What a task does that lends its bundle.
+const STAY: [&str; 2] = ["/bin/sleep", "1000000"];
+
+/// All that a round needs.
+pub(super) struct Stage<'a> {
+    world: &'a World,
+    api: Api,
+    raw: RawPlugin,
+    bare: Bare,
+    disk: SyncedFile,
+    image: String,
+    rounds: usize,
+}
+
+/// Times of one run in milliseconds, one of each kind per round; syncs more.
+#[derive(Debug, Default)]
+pub(super) struct Run {
+    /// The calibrator of the disk.
+    pub syncs: Vec<f64>,
+    /// CreateVolume straight to the plugin.
+    pub raw_create: Vec<f64>,
+    /// Stage and publish straight to the plugin.
+    pub raw_publish: Vec<f64>,
+    /// All of them.
+    pub raw: Vec<f64>,
+    /// POST of a volume to FINISHED told.
+    pub create: Vec<f64>,
+    /// POST of a task with a new volume to the volume published, told.
+    pub published: Vec<f64>,
+    /// The same of a task without a volume.
+    pub prepared: Vec<f64>,
+    /// The bare runtime, made to deleted.
+    pub bare: Vec<f64>,
+    /// POST of a no-op to its container made.
+    pub made: Vec<f64>,
+    /// POST of a no-op to its end.
+    pub ended: Vec<f64>,
+    /// POST of a no-op to its end told.
+    pub told: Vec<f64>,
+}
+
+impl<'a> Stage<'a> {
+    /// Prepares all sides and warms them up.
+    pub(super) fn prepare(world: &'a World) -> Result<Self> {
+        let api = Api::connect(world.state_dir())?;
+        let image = world.image("busybox");
+        let lender = api.start(&api::task(&image, &STAY))?;
+        let container = poll::until("the lender's container is there", COMMAND_WITHIN, || {
+            let mut containers = world.containers().into_iter();
+            containers
+                .find(|c| c.init.is_some() && c.id.contains(lender.as_str()))
+                .context("no container of the lender")
+        })?;
+        let socket = world.plugin_container(CLASS)?.socket;
+        let socket = socket.context("a plugin has a socket")?;
+        let mut stage = Self {
+            raw: RawPlugin::connect(&socket, &world.state_dir().join("agent/volumes"))?,
+            bare: Bare::of(&container.folder, world.root(), &NO_OP)?,
+            disk: SyncedFile::create(world.root())?,
+            world,
+            api,
+            image,
+            rounds: 0,
+        };
+        let mut warm_up = Run::default();
+        for _ in 0..WARM_UP_ROUNDS {
+            stage.round(&mut warm_up).with_context(|| world.said())?;
+        }
+        Ok(stage)
+    }
+
+    /// Does all rounds of one run.
+    pub(super) fn run(&mut self) -> Result<Run> {
+        let mut run = Run::default();
+        for _ in 0..ROUNDS {
+            self.round(&mut run).with_context(|| self.world.said())?;
+        }
+        Ok(run)
+    }
+
+    fn round(&mut self, run: &mut Run) -> Result<()> {
+        self.rounds += 1;
+        let name = format!("r{}", self.rounds);
+        run.syncs.extend(ms(self.disk.append(SYNCS_PER_ROUND)?));
+        run.add_raw(self.raw.round(&format!("raw-{name}"), VOLUME_SIZE)?);
+        run.create.extend(ms([self.create_alone(&name)?]));
+        let plain = api::task(&self.image, &NO_OP);
+        let volume = api::new_volume(&name, CLASS, VOLUME_SIZE)?;
+        let with_volume = RunTaskRequest {
+            volumes: vec![volume],
+            ..plain.clone()
+        };
+        run.add_tasks(self.api.run(&plain)?, self.api.run(&with_volume)?);
+        self.api.remove(&name)?;
+        run.bare.extend(ms([self.bare.run()?]));
+        Ok(())
+    }
+
+    fn create_alone(&self, name: &str) -> Result<Duration> {
+        let name = format!("{name}-alone");
+        let created = self.api.create(&name, CLASS, VOLUME_SIZE)?;
+        self.api.remove(&name)?;
+        Ok(created.took)
+    }
+}
+
+impl Run {
+    fn add_raw(&mut self, times: RawTimes) {
+        self.raw_create.extend(ms([times.create]));
+        self.raw_publish.extend(ms([times.publish]));
+        self.raw.extend(ms([times.sum()]));
+    }
+
+    fn add_tasks(&mut self, plain: TaskTimes, with_volume: TaskTimes) {
+        self.published.extend(ms([with_volume.prepared]));
+        self.prepared.extend(ms([plain.prepared]));
+        self.made.extend(ms([plain.made]));
+        self.ended.extend(ms([plain.ended]));
+        self.told.extend(ms([plain.told]));
+    }
+
+    /// Created and published end to end, over the raw calls.
+    pub(super) fn volume_ratio(&self) -> f64 {
+        median(&self.published) / median(&self.raw)
+    }
+
+    /// Created end to end, over the raw call.
+    pub(super) fn create_ratio(&self) -> f64 {
+        median(&self.create) / median(&self.raw_create)
+    }
+
+    /// A no-op task, its end told, over the bare runtime.
+    pub(super) fn container_ratio(&self) -> f64 {
+        median(&self.told) / median(&self.bare)
+    }
+
+    /// Tells whether its ratios are worth nothing.
+    pub(super) fn is_void(&self) -> bool {
+        !self.drifted().is_empty()
+    }
+
+    /// Names the calibrators that drifted, with their shares.
+    pub(super) fn drifted(&self) -> Vec<String> {
+        let calibrators = [
+            ("fdatasync", &self.syncs),
+            ("raw CSI calls", &self.raw),
+            ("runc run", &self.bare),
+        ];
+        let drifts = calibrators.map(|(name, times)| (name, stats::drift(times)));
+        drifts
+            .into_iter()
+            .filter(|(_, drift)| *drift > DRIFT_MAX)
+            .map(|(name, drift)| format!("{name} by {:.0} %", drift * 100.0))
+            .collect()
+    }
+}
+
+/// Gives the lines of the table. With too few good runs it shows all, and nothing is kept.
+pub(super) fn figures(all: &[Run], wanted: usize) -> Vec<Figure> {
+    let good: Vec<&Run> = all.iter().filter(|run| !run.is_void()).collect();
+    let enough = good.len() >= wanted;
+    let runs = if enough { good } else { all.iter().collect() };
+    let lines = volume_figures(&runs)
+        .into_iter()
+        .chain(container_figures(&runs));
+    let lines = lines.chain(disk_figures(&runs));
+    lines
+        .map(|line| if enough { line } else { line.void() })
+        .collect()
+}
+
+fn figure(what: &str, unit: &'static str, runs: &[&Run], number: fn(&Run) -> f64) -> Figure {
+    let numbers: Vec<f64> = runs.iter().map(|run| number(run)).collect();
+    Figure::new(what, unit, &numbers)
+}
+
+fn volume_figures(runs: &[&Run]) -> Vec<Figure> {
+    let ratio = "volume created and published, over the raw CSI calls";
+    let published = "— task with a new volume, POST to published told";
+    let prepared = "— the same task without a volume";
+    let raw = "— raw CreateVolume, NodeStageVolume, NodePublishVolume";
+    let raw_publish = "— raw NodeStageVolume, NodePublishVolume";
+    let create_ratio = "volume created, over raw CreateVolume";
+    vec![
+        figure(ratio, "×", runs, Run::volume_ratio).bar(VOLUME_RATIO_MAX, Held::Median),
+        figure(published, "ms", runs, |run| median(&run.published)),
+        figure(prepared, "ms", runs, |run| median(&run.prepared)),
+        figure(raw, "ms", runs, |run| median(&run.raw)),
+        figure(raw_publish, "ms", runs, |run| median(&run.raw_publish)),
+        figure(create_ratio, "×", runs, Run::create_ratio),
+        figure("— POST to FINISHED told", "ms", runs, |run| {
+            median(&run.create)
+        }),
+        figure("— raw CreateVolume", "ms", runs, |run| {
+            median(&run.raw_create)
+        }),
+    ]
+}
+
+fn container_figures(runs: &[&Run]) -> Vec<Figure> {
+    let ratio = "no-op task, POST to its end told, over `runc run`";
+    vec![
+        figure(ratio, "×", runs, Run::container_ratio),
+        figure("— POST to container made", "ms", runs, |run| {
+            median(&run.made)
+        }),
+        figure("— POST to its process ended", "ms", runs, |run| {
+            median(&run.ended)
+        }),
+        figure("— POST to its end told", "ms", runs, |run| {
+            median(&run.told)
+        }),
+        figure("— bare `runc run`", "ms", runs, |run| median(&run.bare)),
+    ]
+}
+
+fn disk_figures(runs: &[&Run]) -> Vec<Figure> {
+    let (half, most) = ("4 KiB and fdatasync, p50", "4 KiB and fdatasync, p99");
+    vec![
+        figure(half, "µs", runs, |run| quantile(&run.syncs, 0.5) * 1e3),
+        figure(most, "µs", runs, |run| quantile(&run.syncs, 0.99) * 1e3),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run() -> Run {
+        Run {
+            syncs: vec![1.0; 9],
+            raw: vec![10.0; 9],
+            published: vec![15.0; 9],
+            bare: vec![50.0; 9],
+            told: vec![75.0; 9],
+            ..Run::default()
+        }
+    }
+
+    #[test]
+    fn ratios_are_the_cluster_over_the_calibrator() {
+        assert_eq!(run().volume_ratio(), 1.5);
+        assert_eq!(run().container_ratio(), 1.5);
+    }
+
+    #[test]
+    fn a_drifting_calibrator_is_named_and_a_drifting_figure_is_none() {
+        assert_eq!(run().drifted(), [] as [String; 0]);
+        let mut drifting = run();
+        drifting.told[6..].fill(750.0);
+        assert_eq!(drifting.drifted(), [] as [String; 0]);
+        drifting.bare[6..].fill(75.0);
+        assert_eq!(drifting.drifted(), ["runc run by 50 %"]);
+    }
+
+    #[test]
+    fn void_runs_do_not_count_and_too_few_good_ones_keep_no_bar() {
+        let missed = |all: &[Run], wanted| {
+            let mut report = super::super::report::Report::default();
+            report.figures(figures(all, wanted));
+            !report.missed().is_empty()
+        };
+        let mut void = run();
+        void.bare[6..].fill(75.0);
+        void.published.fill(900.0);
+        let all = [run(), void, run()];
+        assert!(!missed(&all, 2));
+        assert!(missed(&all, 3));
+    }
+}
