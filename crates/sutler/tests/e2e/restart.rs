@@ -1,0 +1,199 @@
+//! Processes that are killed: containers go on, nothing that was told is lost, data reads back.
+
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use sutler_testkit::oracle::Oracle;
+use sutler_testkit::poll;
+use sutler_testkit::world::{Shape, World};
+
+use crate::{SOON, alone, config, up};
+
+/// Writes a line every tenth of a second until it is told to end.
+const WRITER: &str = "trap 'sync; exit 0' TERM; i=0; \
+    while :; do i=$((i+1)); echo $i >> /data/log; sleep 0.1; done";
+
+/// Starts a task that keeps writing, and gives its container's first process.
+fn start_writer(world: &World) -> i32 {
+    let image = world.image("busybox");
+    let run = [
+        "run",
+        "-d",
+        "--name",
+        "writer",
+        "-v",
+        "data:64M:/data",
+        &image,
+        "--",
+    ];
+    world.ok(&[&run[..], &["sh", "-c", WRITER]].concat());
+    world.wait_task("writer", "running", SOON).unwrap();
+    init_of(world, "writer").expect("it runs")
+}
+
+fn init_of(world: &World, task: &str) -> Option<i32> {
+    world
+        .containers()
+        .into_iter()
+        .find(|c| c.id.contains(task))
+        .and_then(|c| c.init)
+}
+
+fn kill(pid: i32) {
+    let pid = Pid::from_raw(pid).expect("a process's id");
+    kill_process(pid, Signal::KILL).expect("it runs");
+}
+
+/// Stops the writer and checks that its log has no gap.
+fn read_back(world: &World) -> usize {
+    world.ok(&["task", "stop", "writer"]);
+    world.wait_task("writer", "killed", SOON).unwrap();
+    let image = world.image("busybox");
+    let log = world.ok(&[
+        "run",
+        "-v",
+        "data:/data:ro",
+        &image,
+        "--",
+        "cat",
+        "/data/log",
+    ]);
+    let lines: Vec<usize> = log.lines().map(|l| l.parse().expect("a number")).collect();
+    assert!(
+        lines.iter().copied().eq(1..=lines.len()),
+        "the log has a gap: {log}"
+    );
+    lines.len()
+}
+
+#[test]
+fn containers_outlive_a_killed_agent_and_are_adopted() {
+    let _alone = alone();
+    let mut world = up();
+    let init = start_writer(&world);
+    let plugin = world.plugin_container("local").unwrap().init;
+
+    world.agent(0).kill();
+    assert_eq!(
+        init_of(&world, "writer"),
+        Some(init),
+        "the task died with its agent"
+    );
+    world.start_all().unwrap();
+    world.wait_ready().unwrap();
+
+    assert_eq!(
+        init_of(&world, "writer"),
+        Some(init),
+        "the task was started again"
+    );
+    assert_eq!(
+        world.plugin_container("local").unwrap().init,
+        plugin,
+        "the plugin too"
+    );
+    world.wait_task("writer", "running", SOON).unwrap();
+    Oracle::default().assert_holds(&world);
+    assert!(read_back(&world) > 0);
+    Oracle::default().assert_holds(&world);
+}
+
+#[test]
+fn an_exit_while_the_agent_was_dead_is_not_lost() {
+    let _alone = alone();
+    let mut world = World::up(config().without_local()).expect("the cluster comes up");
+    let image = world.image("busybox");
+    let run = ["run", "-d", "--name", "short", &image, "--", "sh", "-c"];
+    world.ok(&[
+        &run[..],
+        &["trap 'exit 5' USR1; while :; do sleep 0.1; done"],
+    ]
+    .concat());
+    world.wait_task("short", "running", SOON).unwrap();
+    let init = init_of(&world, "short").expect("it runs");
+
+    world.agent(0).kill();
+    kill_process(Pid::from_raw(init).expect("a pid"), Signal::USR1).expect("it runs");
+    poll::until("the container has ended", SOON, || {
+        poll::holds(init_of(&world, "short").is_none(), || "it runs".to_owned())
+    })
+    .unwrap();
+    world.start_all().unwrap();
+    world.wait_ready().unwrap();
+
+    let task = world.wait_task("short", "failed", SOON);
+    let task = task
+        .or_else(|_| world.wait_task("short", "finished", SOON))
+        .unwrap();
+    assert_eq!(task["exit"]["code"], 5, "{task}");
+}
+
+#[test]
+fn sigterm_ends_the_program_and_leaves_containers_running() {
+    let _alone = alone();
+    let mut world = up();
+    let init = start_writer(&world);
+    let status = world.agent(0).terminate(SOON).unwrap();
+    assert!(status.success(), "{status}");
+    assert_eq!(init_of(&world, "writer"), Some(init));
+    world.start_all().unwrap();
+    world.wait_ready().unwrap();
+    assert!(read_back(&world) > 0);
+}
+
+#[test]
+fn data_survives_a_killed_plugin_with_volumes_published() {
+    let _alone = alone();
+    let world = up();
+    start_writer(&world);
+    let before = world
+        .plugin_container("local")
+        .unwrap()
+        .init
+        .expect("it runs");
+
+    kill(before);
+    poll::until("the plugin runs again", SOON, || -> Result<(), String> {
+        let container = world
+            .plugin_container("local")
+            .map_err(|error| error.to_string())?;
+        poll::holds(container.init != Some(before), || "the old one".to_owned())
+    })
+    .unwrap();
+    world.wait_class("local", 1).unwrap();
+
+    world.wait_volume("data", "in_use", SOON).unwrap();
+    assert!(read_back(&world) > 0);
+    world.ok(&["volume", "grow", "data", "--size", "128M"]);
+    Oracle::default().assert_holds(&world);
+    world.ok(&["volume", "rm", "data", "--purge"]);
+    Oracle::default().assert_holds(&world);
+}
+
+#[test]
+fn a_killed_master_comes_back_with_its_books() {
+    let _alone = alone();
+    let shape = config().shape(Shape::Split(1));
+    let mut world = World::up(shape).expect("the cluster comes up");
+    let init = start_writer(&world);
+    let before = world.volume("data").unwrap();
+
+    world.master().kill();
+    world
+        .sutler_within(Duration::from_secs(30), &["volume", "ls"])
+        .expect(1, &["hint"]);
+    assert_eq!(
+        init_of(&world, "writer"),
+        Some(init),
+        "the task died with the master"
+    );
+    world.start_all().unwrap();
+    world.wait_ready().unwrap();
+
+    world.wait_volume("data", "in_use", SOON).unwrap();
+    let after = world.volume("data").unwrap();
+    assert_eq!(before["volume_id"], after["volume_id"]);
+    assert_eq!(before["csi_volume_id"], after["csi_volume_id"]);
+    assert!(read_back(&world) > 0);
+    Oracle::default().assert_holds(&world);
+}
