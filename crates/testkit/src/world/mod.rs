@@ -43,7 +43,7 @@ pub const READY_WITHIN: Duration = Duration::from_secs(60);
 pub const COMMAND_WITHIN: Duration = Duration::from_secs(90);
 
 /// The definition of the local plugin; its image is replaced by the packed one.
-const LOCAL_DEFINITION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../catalogue/local.toml");
+const LOCAL_DEFINITION: &str = include_str!("../../../../catalogue/local.toml");
 
 /// Where worlds lie: short, since a socket's path may have 107 bytes.
 const WORLDS: &str = "/tmp";
