@@ -54,20 +54,41 @@ pub(crate) struct Event {
     data: String,
 }
 
+/// Fields of an object that tell who changed and how, in the order in which they are shown.
+const TELLING: [&str; 8] = [
+    "name",
+    "task_id",
+    "operation_uuid",
+    "kind",
+    "volume",
+    "state",
+    "agent",
+    "connected",
+];
+
 fn human(event: &Event) -> String {
-    let data = match serde_json::from_str::<Value>(&event.data) {
-        Ok(Value::Object(map)) => map
-            .iter()
-            .filter(|(_, value)| !value.is_null())
-            .map(|(key, value)| match value {
-                Value::String(text) => format!("{key}={text}"),
-                other => format!("{key}={other}"),
-            })
-            .collect::<Vec<_>>()
-            .join(" "),
-        Ok(_) | Err(_) => event.data.clone(),
+    let Ok(Value::Object(object)) = serde_json::from_str::<Value>(&event.data) else {
+        return printable(&format!("{} {}", event.name, event.data)).replace('\n', " ");
     };
-    printable(format!("{} {data}", event.name).trim()).replace('\n', " ")
+    let field = |key: &&str| object.get(*key).filter(|value| !value.is_null());
+    let shown = TELLING.iter().filter_map(|key| Some(plain(field(key)?)));
+    let mut words: Vec<String> = std::iter::once(event.name.clone()).chain(shown).collect();
+    if words.len() == 1 {
+        words.push(event.data.clone());
+    }
+    if let Some(what) = object
+        .get("problem")
+        .and_then(|problem| problem.get("what"))
+    {
+        words.push(format!("({})", plain(what)));
+    }
+    printable(&words.join(" ")).replace('\n', " ")
+}
+
+fn plain(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Cuts a byte stream into events (WHATWG HTML, server-sent events); comments and fields that
@@ -127,14 +148,15 @@ mod tests {
 
     #[test]
     fn events_are_found_wherever_the_bytes_are_cut() {
-        let text = b": hello\r\nevent: volume\ndata: {\"name\":\"a\",\r\ndata: \"x\":null}\n\n\n\
+        let text =
+            b": hello\r\nevent: volume\ndata: {\"state\":\"ready\",\r\ndata: \"name\":\"a\"}\n\n\n\
                      data: plain\n\n";
         for cut in 0..text.len() {
             let mut parser = SseParser::default();
             let mut events = parser.feed(&text[..cut]).unwrap();
             events.extend(parser.feed(&text[cut..]).unwrap());
             let lines: Vec<String> = events.iter().map(human).collect();
-            assert_eq!(lines, ["volume name=a", "plain"], "cut at {cut}");
+            assert_eq!(lines, ["volume a ready", " plain"], "cut at {cut}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! output goes on until the container has ended. A second one leaves it to itself. With
 //! `--detach` nothing is asked of the task: Ctrl-C only ends the wait for its start.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use sutler_api::id::{AgentName, TaskId};
 use sutler_api::task::{LogStream, RunTaskRequest, TaskState, TaskView};
 use tokio::sync::mpsc;
 
-use super::run_watch::{Seen, TOLD_MAX, follow_output, follow_task, status};
+use super::run_watch::{Seen, TOLD_MAX, follow_output, follow_task, query_of, status};
 use super::{Outcome, run_end};
 use crate::client::Answer;
 use crate::context::{Context, pretty};
@@ -169,11 +170,17 @@ async fn detach(args: RunArgs, mut answer: Answer<TaskView>, context: &mut Conte
             look_again: format!("sutler task show {id}"),
             timeout: wait.timeout,
         };
-        let path = format!("/v1/tasks/{id}");
+        // The master holds an answer back until the state is another one than we know.
+        let seen = Cell::new(answer.value.state);
         answer = until(
             context,
             &waiting,
-            async |client| client.get_waiting::<TaskView>(&path, HOLD).await,
+            async |client| {
+                let path = format!("/v1/tasks/{id}{}", query_of(seen.get()));
+                let answer = client.get_waiting::<TaskView>(&path, HOLD).await?;
+                seen.set(answer.value.state);
+                Ok(answer)
+            },
             |answer| match started(&answer.value) || answer.value.state.is_terminal() {
                 true => Judged::Settled,
                 false => Judged::Going(status(&answer.value)),

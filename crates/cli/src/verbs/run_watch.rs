@@ -78,7 +78,8 @@ pub(super) async fn follow_task(client: Client, id: TaskId, tell: mpsc::Sender<S
     }
 }
 
-fn query_of(state: TaskState) -> String {
+/// Asks for the task as soon as its state is another one.
+pub(super) fn query_of(state: TaskState) -> String {
     // The wire names of states have no character that a query must escape.
     let wire = serde_json::to_value(state).expect("a plain enum has a JSON form");
     format!(

@@ -1,0 +1,58 @@
+//! Runtimes: a small one for a command, a threaded one for a process that stays.
+
+use std::future::Future;
+use std::num::NonZero;
+use std::process::ExitCode;
+
+use sutler_cli::verbs::up::{LogArgs, LogFormat};
+use sutler_cli::{ExitStatus, Failure, Report};
+use sutler_telemetry::logging::{self, Format};
+use tokio::runtime::Builder;
+
+use crate::say;
+
+/// Most threads that run our tasks. They wait for disks, plugins and the network nearly all of
+/// the time, so a large machine needs no more.
+const THREADS_MAX: usize = 8;
+
+/// Runs a command to its end.
+pub fn client(command: impl Future<Output = ExitStatus>) -> ExitCode {
+    match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(command).into(),
+        Err(error) => no_runtime(&error),
+    }
+}
+
+/// Runs a process that stays, until it ends or cannot go on.
+pub fn daemon(log: &LogArgs, process: impl Future<Output = Result<(), Failure>>) -> ExitCode {
+    let format = match log.log_format {
+        LogFormat::Human => Format::Human,
+        LogFormat::Json => Format::Json,
+    };
+    if let Err(error) = logging::init(format, &log.log_level) {
+        return fail(&Report::of_error(&error).status(ExitStatus::USAGE));
+    }
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = cores.min(THREADS_MAX);
+    let runtime = match Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return no_runtime(&error),
+    };
+    match runtime.block_on(process) {
+        Ok(()) | Err(Failure::OutputClosed) => ExitStatus::OK.into(),
+        Err(Failure::Told(report)) => fail(&report),
+    }
+}
+
+fn no_runtime(error: &std::io::Error) -> ExitCode {
+    fail(&Report::of_error(error))
+}
+
+fn fail(report: &Report) -> ExitCode {
+    say::report(report);
+    report.status.into()
+}
