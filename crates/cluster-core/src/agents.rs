@@ -57,15 +57,15 @@ impl Turn<'_> {
         };
         match (register.agent_id, holder) {
             (Some(id), Some(holder)) if holder.agent_id == id => Ok(id),
-            (Some(id), _) if !self.books.durable.agents.contains_key(&id) => Err(Problem::new(
-                ErrorKind::Conflict,
-                format!(
-                    "machine {} says it is {id}, whom cluster {} does not know",
-                    register.name,
-                    self.books.cluster().cluster_id
-                ),
-            )
-            .hint("it belongs to another cluster: give it that one's join file, or a fresh state directory")),
+            (Some(id), _) if !self.books.durable.agents.contains_key(&id) => {
+                let (name, cluster) = (&register.name, self.books.cluster().cluster_id);
+                let what =
+                    format!("machine {name} says it is {id}, whom cluster {cluster} does not know");
+                Err(Problem::new(ErrorKind::Conflict, what).hint(
+                    "it belongs to another cluster: give it that one's join file, or a fresh \
+                     state directory",
+                ))
+            }
             (Some(_), Some(holder)) => Err(taken(holder)),
             (Some(id), None) => Ok(id),
             (None, None) => Ok(AgentId::new(seed)),

@@ -351,9 +351,9 @@ impl Turn<'_> {
             Request::GrowVolume { name, size } => self.grow_volume(seed, &name, size),
             Request::RemoveVolume { name, purge } => self.remove_volume(seed, &name, purge),
             Request::RestoreVolume { name } => self.restore_volume(&name),
-            Request::RunTask(request) => self.run_task(seed, request),
+            Request::RunTask(request) => self.run_task(seed, *request),
             Request::StopTask { task_id } => self.stop_task(&task_id),
-            Request::AddPlugin(request) => self.add_plugin(request),
+            Request::AddPlugin(request) => self.add_plugin(*request),
             Request::RemovePlugin { name } => self.remove_plugin(&name),
         }
     }

@@ -76,14 +76,14 @@ pub enum Request {
         name: VolumeName,
     },
     /// Run a task.
-    RunTask(RunTaskRequest),
+    RunTask(Box<RunTaskRequest>),
     /// End a task.
     StopTask {
         /// Which.
         task_id: TaskId,
     },
     /// Add a plugin, or change it.
-    AddPlugin(AddPluginRequest),
+    AddPlugin(Box<AddPluginRequest>),
     /// Remove a plugin.
     RemovePlugin {
         /// Which.

@@ -220,7 +220,7 @@ impl Books {
     /// Shows every task, newest first.
     pub fn task_views(&self) -> Vec<TaskView> {
         let mut tasks: Vec<&TaskRecord> = self.durable.tasks.values().collect();
-        tasks.sort_by(|a, b| b.created_at.cmp(&a.created_at));
+        tasks.sort_by_key(|task| std::cmp::Reverse(task.created_at));
         tasks.into_iter().map(|task| self.task_view(task)).collect()
     }
 

@@ -303,7 +303,7 @@ impl Turn<'_> {
                 self.books.check_unused(&volume)?;
                 match purge {
                     true => self.begin_deletion(volume, fresh),
-                    false => self.to_trash(volume, fresh),
+                    false => self.put_into_trash(volume, fresh),
                 }
             }
             VolumePhase::Trashed { deletion, .. } if purge => {
@@ -325,7 +325,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn to_trash(&mut self, volume: VolumeRecord, deletion: OperationUuid) -> OperationUuid {
+    fn put_into_trash(&mut self, volume: VolumeRecord, deletion: OperationUuid) -> OperationUuid {
         let kept = SignedDuration::from_millis(
             i64::try_from(self.books.config.trash_retention_ms).unwrap_or(i64::MAX),
         );

@@ -47,12 +47,15 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// What is done with a decision once it is durable.
 type Answer = Box<dyn FnOnce(Result<(Reply, &Books), Problem>) + Send>;
 
+/// What looks into the books.
+type Look = Box<dyn FnOnce(Result<&Books, Problem>) + Send>;
+
 /// What handlers want of the loop.
 pub(crate) enum Input {
     /// Decide on an event.
     Event { event: Box<Event>, answer: Answer },
     /// Look into the books.
-    Read(Box<dyn FnOnce(Result<&Books, Problem>) + Send>),
+    Read(Look),
     /// A machine listens: its stream is tied to this queue.
     Attach {
         agent_id: AgentId,
@@ -107,7 +110,7 @@ pub(crate) struct SpineLoop {
 }
 
 enum State {
-    Serving(Books),
+    Serving(Box<Books>),
     /// The disk was full; the books could not be loaded again yet.
     Full(Problem),
 }
@@ -125,7 +128,7 @@ pub(crate) fn new(books: Books, config: Config, journal: Journal) -> (Spine, Spi
         commits: commits_out,
     };
     let spine_loop = SpineLoop {
-        books: State::Serving(books),
+        books: State::Serving(Box::new(books)),
         config,
         journal,
         streams: Streams::default(),
@@ -334,7 +337,7 @@ impl SpineLoop {
         self.streams.close_all();
         match self.journal.recover(self.config).await {
             Ok(books) => {
-                self.books = State::Serving(books);
+                self.books = State::Serving(Box::new(books));
                 self.changes.touch();
                 Ok(())
             }

@@ -1,4 +1,5 @@
 //! The laws of the store, on real files: durability over kill -9, a full disk, damage.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};

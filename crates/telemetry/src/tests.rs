@@ -1,3 +1,5 @@
+//! Chains, secrets, and a child process that meets a failpoint.
+
 use std::error::Error;
 use std::fmt;
 use std::os::unix::process::ExitStatusExt;

@@ -1,3 +1,5 @@
+//! Machines: identity, names, runs, streams.
+
 use sutler_api::agent::{ToAgent, Updates};
 use sutler_api::id::AgentId;
 use sutler_api::{Bytes, ErrorKind};

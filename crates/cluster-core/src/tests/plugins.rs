@@ -1,3 +1,5 @@
+//! Plugins: adding, upgrading, removing, default class, stale reports.
+
 use std::collections::BTreeMap;
 
 use sutler_api::ErrorKind;
@@ -63,13 +65,13 @@ fn a_plugin_is_refused_with_its_fault() {
         &["class c sets t to \"b\"", "allowed are a"],
     );
     refused(
-        world.request(Request::AddPlugin(on(&["zz"]))),
+        world.request(Request::AddPlugin(Box::new(on(&["zz"])))),
         ErrorKind::NotFound,
         &["called zz"],
     );
     world.agent("b");
     refused(
-        world.request(Request::AddPlugin(on(&["b"]))),
+        world.request(Request::AddPlugin(Box::new(on(&["b"])))),
         ErrorKind::Conflict,
         &["cannot leave machine a", "data"],
     );
@@ -179,7 +181,9 @@ fn a_plugin_runs_only_where_it_was_put() {
     world.agent("a");
     let b = world.agent("b");
     world.sent.clear();
-    world.request(Request::AddPlugin(on(&["b"]))).unwrap();
+    world
+        .request(Request::AddPlugin(Box::new(on(&["b"]))))
+        .unwrap();
     for (agent, message) in world.sent.drain(..) {
         let ToAgent::Plugins { plugins } = message else {
             panic!()

@@ -1,3 +1,5 @@
+//! Tasks: refusals, waiting, one writer, placement, stopping, states that only go on.
+
 use serde_json::json;
 use sutler_api::agent::{Outcome, ToAgent, Update};
 use sutler_api::id::{OperationUuid, TaskId, VolumeId};

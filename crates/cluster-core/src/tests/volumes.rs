@@ -1,3 +1,5 @@
+//! Volumes: refusals, the trash, deletion, growth, outcomes told once or twice.
+
 use serde_json::json;
 use sutler_api::agent::{Outcome, ToAgent, Update, VolumeAct, VolumeReport};
 use sutler_api::definition::PluginDefinition;

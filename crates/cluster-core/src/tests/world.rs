@@ -179,11 +179,13 @@ impl World {
     }
 
     pub fn add_definition(&mut self, definition: PluginDefinition) -> Result<Reply, Problem> {
-        self.request(Request::AddPlugin(sutler_api::plugin::AddPluginRequest {
-            definition,
-            set: BTreeMap::new(),
-            on: Vec::new(),
-        }))
+        self.request(Request::AddPlugin(Box::new(
+            sutler_api::plugin::AddPluginRequest {
+                definition,
+                set: BTreeMap::new(),
+                on: Vec::new(),
+            },
+        )))
     }
 
     pub fn plugin(&mut self, agent_id: AgentId, name: &str, instance: PluginInstanceView) {
@@ -269,7 +271,7 @@ impl World {
 
     pub fn run(&mut self, task: serde_json::Value) -> Result<TaskId, Problem> {
         let request: RunTaskRequest = serde_json::from_value(task).unwrap();
-        match self.request(Request::RunTask(request))? {
+        match self.request(Request::RunTask(Box::new(request)))? {
             Reply::Task(id) => Ok(id),
             other => panic!("{other:?}"),
         }

@@ -17,7 +17,8 @@ use super::App;
 /// Streams changes from now on: one event an object, named by its kind, its data the object
 /// as `GET` shows it. Whoever reads too slowly gets the event `missed` with a count.
 #[utoipa::path(get, path = "/v1/events", tag = "cluster",
-    responses((status = 200, description = "Server-sent events.", content_type = "text/event-stream")))]
+    responses((status = 200, description = "Server-sent events.",
+        content_type = "text/event-stream")))]
 pub(crate) async fn events(
     State(app): State<Arc<App>>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {

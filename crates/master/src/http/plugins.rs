@@ -83,7 +83,7 @@ pub(crate) async fn add(
     };
     let plugin = app
         .spine
-        .request(Request::AddPlugin(request), render)
+        .request(Request::AddPlugin(Box::new(request)), render)
         .await?;
     Ok((StatusCode::CREATED, Json(plugin)))
 }

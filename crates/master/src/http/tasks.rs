@@ -57,7 +57,7 @@ pub(crate) async fn run(
 ) -> Result<(StatusCode, Json<TaskView>), Refusal> {
     let task = app
         .spine
-        .request(Request::RunTask(request), rendered)
+        .request(Request::RunTask(Box::new(request)), rendered)
         .await?;
     Ok((StatusCode::CREATED, Json(task)))
 }

@@ -117,6 +117,7 @@ impl SpineLoop {
         let State::Serving(books) = &self.books else {
             unreachable!("just committed")
         };
+        let books = books.as_ref();
         self.commits.send_replace(self.journal.commits());
         for change in &outcome.persist {
             tracing::debug!(step = change.step(), "recorded");

@@ -32,7 +32,7 @@ async fn a_restarted_master_keeps_its_books_and_tells_what_is_open_again() {
         "{problem}"
     );
     machine.listen(&world).await;
-    assert_eq!(machine.desired.operations, [open.clone()]);
+    assert_eq!(machine.desired.operations, std::slice::from_ref(&open));
     assert_eq!(machine.desired.volumes.len(), 2);
     assert_eq!(machine.desired.plugins.len(), 1);
     machine.ended(&world, &open).await;
@@ -147,7 +147,9 @@ async fn bad_messages_of_an_agent_are_refused() {
         ("updates", json!({ "agent_id": machine.id }), 400),
         (
             "updates",
-            json!({ "agent_id": uuid::Uuid::nil(), "incarnation": uuid::Uuid::nil(), "updates": [] }),
+            json!({
+                "agent_id": uuid::Uuid::nil(), "incarnation": uuid::Uuid::nil(), "updates": [],
+            }),
             404,
         ),
         ("answers/nonsense", json!({}), 400),

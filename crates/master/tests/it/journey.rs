@@ -123,9 +123,12 @@ async fn logs_flow_from_the_machine_to_the_asker_as_they_come() {
             .http
             .post(world.url(&path))
             .bearer_auth(world.agent_token());
-        tokio::spawn(request.body(reqwest::Body::wrap_stream(stream)).send())
+        // In a task of its own: it ends only when the log does.
+        (tokio::spawn(
+            request.body(reqwest::Body::wrap_stream(stream)).send(),
+        ),)
     };
-    let (asked, answering) = tokio::join!(asked, answering);
+    let (asked, (answering,)) = tokio::join!(asked, answering);
     assert_eq!(asked.status(), StatusCode::OK);
     let mut bytes = asked.bytes_stream();
     assert_eq!(bytes.next().await.unwrap().unwrap(), "one\n");
@@ -155,9 +158,11 @@ async fn an_asker_that_goes_away_ends_the_machines_sending() {
             .http
             .post(world.url(&path))
             .bearer_auth(world.agent_token());
-        tokio::spawn(request.body(reqwest::Body::wrap_stream(silent)).send())
+        (tokio::spawn(
+            request.body(reqwest::Body::wrap_stream(silent)).send(),
+        ),)
     };
-    let (asked, answering) = tokio::join!(asked, answering);
+    let (asked, (answering,)) = tokio::join!(asked, answering);
     drop(asked);
     let told = tokio::time::timeout(crate::world::SOON, answering)
         .await

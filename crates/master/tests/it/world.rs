@@ -265,7 +265,9 @@ impl Machine {
             "agent": "a", "state": "ready", "since": "2026-01-01T00:00:00Z", "restarts": 0,
             "log_tail": [], "free": 10 * GIB,
         });
-        let update = json!({ "type": "plugin", "name": "local", "generation": generation, "instance": instance });
+        let update = json!({
+            "type": "plugin", "name": "local", "generation": generation, "instance": instance,
+        });
         self.update(world, update).await;
     }
 
