@@ -198,7 +198,7 @@ impl Link {
         let mut posting: Option<Posting> = None;
         loop {
             if posting.is_none() {
-                posting = self.begin_post(agent_id);
+                posting = self.begin_post(agent_id)?;
             }
             // Cancel-safe arms: `Lines::next` keeps what it has read, a post lives in `posting`,
             // the rest are a queue's `recv` and a timer.
@@ -227,12 +227,17 @@ impl Link {
         }
     }
 
-    fn begin_post(&mut self, agent_id: AgentId) -> Option<Posting> {
+    fn begin_post(&mut self, agent_id: AgentId) -> Result<Option<Posting>, Broken> {
         // Everything that is there already goes into the same post.
-        while let Ok(LinkOrder::Tell(update)) = self.orders.try_recv() {
-            self.outbox.put(*update);
+        while let Ok(order) = self.orders.try_recv() {
+            match order {
+                LinkOrder::Tell(update) => self.outbox.put(*update),
+                LinkOrder::Reconnect => return Err(Broken::Asked),
+            }
         }
-        let (told, updates) = self.outbox.oldest(POST_UPDATES_MAX)?;
+        let Some((told, updates)) = self.outbox.oldest(POST_UPDATES_MAX) else {
+            return Ok(None);
+        };
         let incarnation = self.register.incarnation;
         let client = self.client.clone();
         let body = Updates {
@@ -240,13 +245,11 @@ impl Link {
             incarnation,
             updates,
         };
-        Some(
-            async move {
-                let result = client.post_updates(&body).await;
-                Posted { told, result }
-            }
-            .boxed(),
-        )
+        let post = async move {
+            let result = client.post_updates(&body).await;
+            Posted { told, result }
+        };
+        Ok(Some(post.boxed()))
     }
 
     /// Waits before the next try, and goes on collecting what is to be told.

@@ -167,7 +167,10 @@ fn check_socket_path(plugin: &DesiredPlugin, socket: &Path) -> Result<(), Proble
     );
     Err(Problem::new(ErrorKind::Invalid, what)
         .raw(socket.to_string_lossy())
-        .hint("give the plugin a shorter name, its endpoint a shorter file name, or the agent a shorter run directory"))
+        .hint(
+            "give the plugin a shorter name, its endpoint a shorter file name, or the agent a \
+             shorter run directory",
+        ))
 }
 
 fn shared(host: PathBuf, container: PathBuf) -> MountSpec {

@@ -110,60 +110,53 @@ fn an_agent_of_another_cluster_refuses_and_names_both() {
     drop(ours);
 }
 
-/// A small file system, gone with its guard.
-struct SmallDisk(std::path::PathBuf);
-
-impl SmallDisk {
-    fn mount(at: std::path::PathBuf, size: &str) -> Self {
-        fs::create_dir_all(&at).expect("a folder");
-        let options = std::ffi::CString::new(format!("size={size}")).expect("no NUL");
-        let flags = rustix::mount::MountFlags::empty();
-        rustix::mount::mount("tmpfs", &at, "tmpfs", flags, options.as_c_str()).expect("a mount");
-        Self(at)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: a failing test may leave something open, and the folder must go.
-        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
-    }
-}
-
 #[test]
 fn a_full_disk_is_told_and_overcome_without_help() {
     let mut world = World::without_agent();
-    let disk = SmallDisk::mount(world.dir.join("disk"), "24m");
-    world.state_dir_at(disk.0.join("state"));
+    let filler = world.on_small_disk("64m").join("filler");
     world.start().expect("the agent starts");
-    let filler = disk.0.join("filler");
     world.run(async {
         let first = world.task("first", "true");
         let first_id = first.task_id.clone();
         world.master.run(first);
         world.master.wait_end(&first_id).await;
         fill(&filler);
-        // One of these meets the full disk; whichever file the kernel refuses first.
-        let second = world.task("second", "true");
+        // Larger than what the journal's file has to spare. Too large to be run, too: its end is
+        // a failure, and is told once it can be recorded.
+        let mut second = world.task("second", "true");
+        second.env.insert("LARGE".to_owned(), "x".repeat(6 << 20));
         let second_id = second.task_id.clone();
         world.master.run(second);
         let troubled = world
             .master
             .wait("the full disk", |updates| {
                 updates.iter().find_map(|update| match update {
-                    Update::Agent {
-                        problem: Some(problem),
-                    } => Some(problem.what.clone()),
-                    Update::Task(report) if report.task_id == second_id => {
-                        report.problem.as_ref().map(|problem| problem.what.clone())
-                    }
+                    Update::Agent { problem } => problem.clone(),
                     _ => None,
                 })
             })
             .await;
-        assert!(!troubled.is_empty());
+        assert!(
+            troubled
+                .what
+                .contains("journal.redb of agent a cannot be written"),
+            "{troubled}"
+        );
+        assert!(
+            troubled
+                .raw
+                .is_some_and(|raw| raw.contains("no space left"))
+        );
+        assert_eq!(
+            world.master.states(&second_id),
+            [],
+            "told of a task that is not recorded"
+        );
         fs::remove_file(&filler).expect("it is there");
-        // Whatever became of the second, a third runs with no help.
+        assert_eq!(
+            world.master.wait_end(&second_id).await.state,
+            TaskState::Failed
+        );
         let third = world.task("third", "true");
         let third_id = third.task_id.clone();
         world.master.run(third);
@@ -171,10 +164,7 @@ fn a_full_disk_is_told_and_overcome_without_help() {
             world.master.wait_end(&third_id).await.state,
             TaskState::Finished
         );
-        world.master.wait_end(&second_id).await;
     });
-    drop(world);
-    drop(disk);
 }
 
 fn fill(path: &std::path::Path) {

@@ -2,11 +2,12 @@
 //! and started again. Dropping it removes every container, mount and cgroup of it.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::mount::{MountFlags, UnmountFlags};
 use sutler_agent::{Agent, AgentConfig, AgentHandle, MasterAddress, StartError};
 use sutler_api::Bytes;
 use sutler_api::definition::PluginDefinition;
@@ -38,7 +39,29 @@ pub struct World {
     inner: Option<Runtime>,
     handle: Option<AgentHandle>,
     state_dir: PathBuf,
+    /// Unmounted after all else, before the folder goes.
+    disk: Option<SmallDisk>,
     _temp: TempDir,
+}
+
+/// A small file system, gone with its guard.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: PathBuf, size: &str) -> Self {
+        fs::create_dir_all(&at).expect("a folder");
+        let options = CString::new(format!("size={size}")).expect("no NUL");
+        let flags = MountFlags::empty();
+        rustix::mount::mount("tmpfs", &at, "tmpfs", flags, options.as_c_str()).expect("a mount");
+        Self(at)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a failing test may leave something open, and the folder must go.
+        let _ = rustix::mount::unmount(&self.0, UnmountFlags::DETACH);
+    }
 }
 
 impl World {
@@ -71,13 +94,19 @@ impl World {
             inner: None,
             handle: None,
             state_dir,
+            disk: None,
             _temp: temp,
         }
     }
 
-    /// Puts the state directory elsewhere, before the agent is started.
-    pub fn state_dir_at(&mut self, path: PathBuf) {
-        self.state_dir = path;
+    /// Puts the state directory on a small file system, before the agent is started; gives where
+    /// that is.
+    pub fn on_small_disk(&mut self, size: &str) -> PathBuf {
+        let disk = SmallDisk::mount(self.dir.join("disk"), size);
+        let at = disk.0.clone();
+        self.state_dir = at.join("state");
+        self.disk = Some(disk);
+        at
     }
 
     pub fn config(&self) -> AgentConfig {

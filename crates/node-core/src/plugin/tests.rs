@@ -691,7 +691,8 @@ proptest! {
     #[test]
     fn whatever_happens_there_is_one_container_and_it_comes_up_or_goes(
         moves in prop::collection::vec(prop_oneof![
-            12 => (any::<usize>(), prop::bool::weighted(0.2)).prop_map(|(i, f)| Move::CarryOut(i, f)),
+            12 => (any::<usize>(), prop::bool::weighted(0.2))
+                .prop_map(|(i, f)| Move::CarryOut(i, f)),
             1 => Just(Move::ContainerEnds),
             1 => (1_u64..4).prop_map(Move::Want),
             1 => Just(Move::Unwant),
