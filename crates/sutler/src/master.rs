@@ -9,6 +9,7 @@ use sutler_cli::verbs::master::MasterArgs;
 use sutler_cli::verbs::up::ServeArgs;
 use sutler_cli::{ExitStatus, Failure, Json, Report};
 use sutler_master::{Master, MasterConfig, MasterEnd, MasterHandle, StartError};
+use sutler_store::OpenError;
 
 use crate::stop::Stop;
 use crate::{host, notify, say};
@@ -68,6 +69,12 @@ fn failed(error: &StartError) -> Failure {
         StartError::Listen { .. } => {
             report.hint("choose another address with --listen IP:PORT; in use? see: ss -ltnp")
         }
+        StartError::OpenBooks {
+            source: OpenError::Locked { .. },
+        } => report.hint(
+            "another sutler runs with this state directory: stop it, or choose another with \
+             --state-dir DIR",
+        ),
         StartError::OpenBooks { .. }
         | StartError::LoadBooks { .. }
         | StartError::DamagedBooks { .. }

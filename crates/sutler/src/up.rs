@@ -177,8 +177,13 @@ impl Serving {
     /// Makes the work of bringing the plugin `local` up, or of saying why it is not.
     fn bring_up(&self) -> impl Future<Output = ()> + use<> {
         let (client, state_dir) = (self.client.clone(), self.state_dir.clone());
-        let image = self.image.clone();
+        let (image, mut status) = (self.image.clone(), self.agent.status());
         async move {
+            // Before, every plugin's trouble is only that its machine is not there yet. The
+            // agent's end is told by the agent.
+            if status.wait_for(|status| status.connected).await.is_err() {
+                return;
+            }
             match image {
                 None => say::line("  next: sutler plugin add IMAGE"),
                 Some(Image::At(image)) => {

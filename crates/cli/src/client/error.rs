@@ -95,8 +95,7 @@ impl CallError {
 
     fn report(&self) -> Report {
         match self {
-            Self::Unreachable { .. } => Report::of_error_and_root(self)
-                .hint("is `sutler up` running? Start it, or name another master with --master URL"),
+            Self::Unreachable { .. } => unreachable_report(self),
             Self::Broken { .. } => Report::of_error_and_root(self)
                 .hint("it may have been accepted: look with the matching `ls` before repeating it"),
             Self::Refused { problem, .. } => {
@@ -119,6 +118,24 @@ impl CallError {
             Self::Shape { .. } => Report::of_error(self)
                 .hint("are this program and the master of the same version? Try: sutler version"),
         }
+    }
+}
+
+/// Tells a master that is not there from one whose certificate we cannot check.
+fn unreachable_report(error: &CallError) -> Report {
+    let report = Report::of_error_and_root(error);
+    // The TLS library's own error lies too deep in the chain to be matched by type.
+    match report
+        .causes
+        .iter()
+        .any(|cause| cause.contains("certificate"))
+    {
+        true => report.hint(
+            "give the certificate of the master's authority with --ca-file FILE: tls/ca.pem in \
+             its state directory",
+        ),
+        false => report
+            .hint("is `sutler up` running? Start it, or name another master with --master URL"),
     }
 }
 

@@ -4,20 +4,27 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// Writes a span with its largest unit only: `12d`, `40h`, `3m`, `9s`.
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// Gives the unit in which a span is written: its name and its seconds.
 ///
 /// Each unit goes on to twice its natural end (`90s`, `100m`), so that the figure never has
 /// fewer than two digits of meaning.
-pub fn span(duration: Duration) -> String {
-    const MINUTE: u64 = 60;
-    const HOUR: u64 = 60 * MINUTE;
-    const DAY: u64 = 24 * HOUR;
-    match duration.as_secs() {
-        s if s < 2 * MINUTE => format!("{s}s"),
-        s if s < 2 * HOUR => format!("{}m", s / MINUTE),
-        s if s < 2 * DAY => format!("{}h", s / HOUR),
-        s => format!("{}d", s / DAY),
+fn unit(seconds: u64) -> (char, u64) {
+    match seconds {
+        s if s < 2 * MINUTE => ('s', 1),
+        s if s < 2 * HOUR => ('m', MINUTE),
+        s if s < 2 * DAY => ('h', HOUR),
+        _ => ('d', DAY),
     }
+}
+
+/// Writes a span with its largest unit only, rounded down: `12d`, `40h`, `3m`, `9s`.
+pub fn span(duration: Duration) -> String {
+    let (name, seconds) = unit(duration.as_secs());
+    format!("{}{name}", duration.as_secs() / seconds)
 }
 
 /// Writes how long ago `then` was; a clock that runs ahead counts as now.
@@ -25,9 +32,12 @@ pub fn age(then: Timestamp, now: Timestamp) -> String {
     span(Duration::try_from(now.duration_since(then)).unwrap_or(Duration::ZERO))
 }
 
-/// Writes how long it is until `then`; zero if it has passed.
+/// Writes how long it is until `then`, rounded up; zero if it has passed.
 pub fn left(then: Timestamp, now: Timestamp) -> String {
-    age(now, then)
+    let left = Duration::try_from(then.duration_since(now)).unwrap_or(Duration::ZERO);
+    let whole = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+    let (name, seconds) = unit(whole);
+    format!("{}{name}", whole.div_ceil(seconds))
 }
 
 /// Writes a wall clock time in UTC.
@@ -96,6 +106,20 @@ mod tests {
     fn a_clock_that_runs_ahead_counts_as_now() {
         let now = Timestamp::from_second(1_000).unwrap();
         assert_eq!(age(Timestamp::from_second(2_000).unwrap(), now), "0s");
+    }
+
+    #[test]
+    fn what_is_left_is_rounded_up() {
+        let now = Timestamp::from_millisecond(1_000_000).unwrap();
+        for (ms, text) in [
+            (-5, "0s"),
+            (1, "1s"),
+            (86_399_001, "24h"),
+            (86_400_000, "24h"),
+        ] {
+            let then = Timestamp::from_millisecond(1_000_000 + ms).unwrap();
+            assert_eq!(left(then, now), text, "{ms} ms");
+        }
     }
 
     #[test]

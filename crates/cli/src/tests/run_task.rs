@@ -102,7 +102,7 @@ async fn each_end_has_its_exit_status_and_words() {
         (
             signalled(TaskState::Failed, 9, true),
             137,
-            "out of its memory of 64M",
+            "the kernel killed task web: it was out of its memory of 64M",
         ),
         (
             signalled(TaskState::Failed, 11, false),

@@ -8,6 +8,9 @@ use crate::failure::{ExitStatus, Report};
 /// Added to a signal's number to make an exit status, as shells do.
 const SIGNAL_BASE: i32 = 128;
 
+/// What SIGKILL makes of a container's exit status.
+const KILLED: ExitStatus = ExitStatus(137);
+
 /// The end of a task: what to exit with, and what to say before.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct End {
@@ -30,7 +33,7 @@ pub(super) fn of(task: &TaskView, colour: bool) -> End {
     };
     let mut words = match (&task.problem, exit.oom_killed, exit.signal) {
         (Some(problem), _, _) => Report::of_problem(problem).render(colour),
-        (None, true, _) => out_of_memory(task).render(colour),
+        (None, true, _) => out_of_memory(task, status).render(colour),
         (None, false, Some(signal)) if task.state != TaskState::Killed => {
             format!("task {id} was ended by signal {signal}\n")
         }
@@ -103,14 +106,18 @@ fn start_failure(problem: &Problem) -> ExitStatus {
     }
 }
 
-fn out_of_memory(task: &TaskView) -> Report {
+/// The kernel killed the container's first process, or another one that it lived on without.
+fn out_of_memory(task: &TaskView, status: ExitStatus) -> Report {
     let limit = task
         .memory
         .map(|limit| format!(" of {limit}"))
         .unwrap_or_default();
-    let what = format!(
-        "task {} was killed by the kernel: out of its memory{limit}",
-        task.task_id
-    );
-    Report::new(what).hint("give it more with --mem")
+    let killed = match status == KILLED {
+        true => format!("task {}", task.task_id),
+        false => format!("a process of task {}", task.task_id),
+    };
+    Report::new(format!(
+        "the kernel killed {killed}: it was out of its memory{limit}"
+    ))
+    .hint("give it more with --mem")
 }

@@ -198,8 +198,11 @@ pub(crate) fn status(task: &TaskView) -> Status {
         | TaskState::Killed => name_of(task.state).to_owned(),
     };
     let text = match &task.problem {
-        Some(problem) => format!("task {}: {doing}: {}", task.task_id, problem.what),
-        None => format!("task {}: {doing}", task.task_id),
+        // Why it failed is told once, at its end.
+        Some(problem) if task.state != TaskState::Releasing => {
+            format!("task {}: {doing}: {}", task.task_id, problem.what)
+        }
+        Some(_) | None => format!("task {}: {doing}", task.task_id),
     };
     Status {
         text,

@@ -72,8 +72,8 @@ pub struct UpArgs {
     /// Name of this machine; its host name when absent
     #[arg(long, value_name = "NAME")]
     pub name: Option<AgentName>,
-    /// Image of the plugin `local`: an OCI archive or a layout folder [default: sutler-local.oci.tar
-    /// beside this program, then in /usr/share/sutler/images]
+    /// Image of the plugin `local`: an OCI archive or a layout folder [default:
+    /// sutler-local.oci.tar beside this program, then in /usr/share/sutler/images]
     #[arg(long, value_name = "PATH", conflicts_with = "no_local")]
     pub local_image: Option<PathBuf>,
     /// Do without the plugin `local`
