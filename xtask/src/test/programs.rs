@@ -18,23 +18,33 @@ use crate::{command, places};
 /// Longest time of one test program; one over it hangs.
 const PROGRAM_WITHIN: Duration = Duration::from_secs(900);
 
-/// Name of the program with end-to-end tests.
-const END_TO_END: &str = "e2e";
-
 /// Which programs to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Selection {
-    /// All but the end-to-end tests.
+    /// All that the others are not.
     Unit,
-    /// The end-to-end tests, one test at a time: they share the machine.
+    /// The end-to-end tests.
     EndToEnd,
+    /// The crash matrix.
+    Crash,
+}
+
+impl Selection {
+    /// Gives the stage of a test program by its target's name.
+    fn of(target: &str) -> Self {
+        match target {
+            "e2e" => Self::EndToEnd,
+            "crash_matrix" => Self::Crash,
+            _other => Self::Unit,
+        }
+    }
 }
 
 /// A built test program.
 #[derive(Debug)]
 struct Program {
     title: String,
-    is_end_to_end: bool,
+    selection: Selection,
     executable: PathBuf,
     folder: PathBuf,
 }
@@ -42,10 +52,9 @@ struct Program {
 /// Builds all test programs and runs the selected ones.
 pub(super) fn run(selection: Selection) -> Result<Count> {
     let mut count = Count::default();
-    let wanted = selection == Selection::EndToEnd;
     for program in build()?
         .into_iter()
-        .filter(|program| program.is_end_to_end == wanted)
+        .filter(|program| program.selection == selection)
     {
         count.add(run_one(&program)?);
     }
@@ -100,7 +109,7 @@ fn program(message: &str) -> Option<Program> {
     let package = folder.file_name()?.to_string_lossy().into_owned();
     Some(Program {
         title: format!("{package} {target}"),
-        is_end_to_end: target == END_TO_END,
+        selection: Selection::of(target),
         executable: PathBuf::from(message["executable"].as_str()?),
         folder,
     })
@@ -113,7 +122,8 @@ fn run_one(program: &Program) -> Result<Count> {
         .current_dir(&program.folder)
         .env("CARGO_MANIFEST_DIR", &program.folder);
     command.env("SUTLER_TEST_IMAGES", places::images());
-    if program.is_end_to_end {
+    if program.selection != Selection::Unit {
+        // They share the machine.
         command.arg("--test-threads=1");
     }
     let log = places::target().join("test.log");
@@ -209,8 +219,8 @@ mod tests {
             "target":{"name":"e2e"},"profile":{"test":true},"executable":"/r/t/e2e-1"}"#;
         let found = program(message).expect("is a test program");
         assert_eq!(
-            (found.title.as_str(), found.is_end_to_end),
-            ("csi e2e", true)
+            (found.title.as_str(), found.selection),
+            ("csi e2e", Selection::EndToEnd)
         );
         assert!(program(&message.replace("true", "false")).is_none());
     }

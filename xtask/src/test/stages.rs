@@ -26,6 +26,8 @@ pub enum Stage {
     Deny,
     /// The real program in worlds of its own
     EndToEnd,
+    /// Killed at every failpoint, and held against the promise
+    Crash,
 }
 
 /// Longest wait for the last process of a stage to go.
@@ -33,12 +35,13 @@ const GONE_WITHIN: Duration = Duration::from_secs(10);
 
 impl Stage {
     /// All of them, in order.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Format,
         Self::Lints,
         Self::Unit,
         Self::Deny,
         Self::EndToEnd,
+        Self::Crash,
     ];
 
     /// Its name in the report.
@@ -49,6 +52,7 @@ impl Stage {
             Self::Unit => "unit, property and contract tests",
             Self::Deny => "dependencies",
             Self::EndToEnd => "end-to-end tests",
+            Self::Crash => "crash matrix",
         }
     }
 
@@ -73,13 +77,19 @@ impl Stage {
                 Ok(count)
             }),
             Self::Deny => deny::check(false).map(|()| Count::one(true)),
-            Self::EndToEnd => without_leftovers(|| {
-                setup::require_root("test")?;
-                pack::pack(Profile::Dev)?;
-                programs::run(Selection::EndToEnd)
-            }),
+            Self::EndToEnd => in_worlds(Selection::EndToEnd),
+            Self::Crash => in_worlds(Selection::Crash),
         }
     }
+}
+
+/// Runs tests of the packed program.
+fn in_worlds(selection: Selection) -> Result<Count> {
+    without_leftovers(|| {
+        setup::require_root("test")?;
+        pack::pack(Profile::Dev)?;
+        programs::run(selection)
+    })
 }
 
 fn cargo(args: &[&str]) -> Result<Count> {

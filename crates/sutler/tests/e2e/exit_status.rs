@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use sutler_testkit::world::World;
 
 use crate::{SOON, alone, config, up};
@@ -16,8 +17,6 @@ fn run_ends_as_its_container_does() {
     let _alone = alone();
     let world = World::up(config().without_local()).expect("the cluster comes up");
     run(&world, &[], &["sh", "-c", "echo out; echo err >&2; exit 3"]).expect(3, &["out", "err"]);
-    run(&world, &[], &["sh", "-c", "kill -9 $$"]).expect(137, &[]);
-    run(&world, &[], &["sh", "-c", "kill -TERM $$"]).expect(143, &[]);
     run(&world, &[], &["no-such-command"]).expect(127, &["no-such-command"]);
     run(&world, &[], &["/etc/passwd"]).expect(126, &["/etc/passwd"]);
     let told = run(
@@ -41,6 +40,32 @@ fn want_of_memory_is_told_as_such() {
     told.expect(137, &["memory"]);
     let task = world.json(&["task", "show", "hog"]).unwrap();
     assert_eq!(task["exit"]["oom_killed"], true, "{task}");
+}
+
+#[test]
+fn a_container_that_a_signal_ended_is_told_with_its_signal() {
+    let _alone = alone();
+    let world = World::up(config().without_local()).expect("the cluster comes up");
+    // From outside: the kernel keeps the first process from killing itself.
+    run(
+        &world,
+        &["-d", "--name", "victim"],
+        &["tail", "-f", "/dev/null"],
+    )
+    .expect(0, &[]);
+    world.wait_task("victim", "running", SOON).unwrap();
+    let container = world
+        .containers()
+        .into_iter()
+        .find(|c| c.id.contains("victim"));
+    let init = container
+        .and_then(|c| c.init)
+        .and_then(Pid::from_raw)
+        .expect("it runs");
+    kill_process(init, Signal::KILL).expect("it runs");
+    let task = world.wait_task("victim", "failed", SOON).unwrap();
+    assert_eq!(task["exit"]["signal"], 9, "{task}");
+    assert_eq!(task["exit"]["oom_killed"], false, "{task}");
 }
 
 #[test]

@@ -21,10 +21,8 @@ fn add(world: &World, name: &str, lines: &str) -> Told {
 
 /// The line that names a packed image.
 fn image(world: &World, name: &str) -> String {
-    format!(
-        "image = {:?}\nstartup_timeout = \"3s\"\n",
-        world.image(name)
-    )
+    let times = "startup_timeout = \"3s\"\nstop_timeout = \"1s\"";
+    format!("image = {:?}\n{times}\n", world.image(name))
 }
 
 /// The agent still does its work, and the broken plugin can be taken away.

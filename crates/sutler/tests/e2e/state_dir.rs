@@ -2,13 +2,15 @@
 //! damaged. Named, refused, nothing lost, no loop of restarts.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use sutler_testkit::oracle::Oracle;
 use sutler_testkit::poll;
-use sutler_testkit::world::World;
+use sutler_testkit::world::{World, items};
 
 use crate::{SOON, alone, config, up};
 
@@ -20,6 +22,31 @@ fn mount_tmpfs(at: &Path, options: &str) {
         .arg(at)
         .status();
     assert!(status.expect("mount is there").success());
+}
+
+/// Bytes left free, one after the other, so that the disk is full at a different write each time.
+const ROOM_LEFT: [u64; 6] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 6 << 20];
+
+/// Longest wait for a plugin's free space to be asked for again.
+const FREE_TOLD_WITHIN: Duration = Duration::from_secs(90);
+
+/// Writes to a file until nothing more fits.
+fn fill(filler: &Path) {
+    let mut file = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(filler)
+        .unwrap();
+    for block in [1 << 20, 4 << 10, 1] {
+        while file.write_all(&vec![0; block]).is_ok() {}
+    }
+}
+
+/// Makes a full file smaller.
+fn give_room(filler: &Path, bytes: u64) {
+    let file = fs::OpenOptions::new().write(true).open(filler).unwrap();
+    let length = file.metadata().unwrap().len();
+    file.set_len(length.saturating_sub(bytes)).unwrap();
 }
 
 /// Gives the store files below a state folder.
@@ -130,23 +157,35 @@ fn a_full_state_folder_on_another_file_system_refuses_and_recovers_by_itself() {
     world.ok(&["volume", "create", "before", "--size", "16M"]);
 
     let filler = state_dir.join("filler");
-    let full = Command::new("dd")
-        .args(["if=/dev/zero", "bs=64k", "status=none"])
-        .arg(format!("of={}", filler.display()))
-        .output()
-        .expect("dd is there");
-    assert!(!full.status.success(), "the folder is not full");
+    fill(&filler);
     let told = world.sutler(&["volume", "create", "during", "--size", "16M"]);
     assert!(told.code != Some(0), "{told}");
-    assert!(
-        told.stderr.contains("full") || told.stderr.contains("space"),
-        "{told}"
-    );
+    let told_full = ["full", "space", "do not fit"]
+        .iter()
+        .any(|text| told.stderr.contains(text));
+    assert!(told_full, "{told}");
+    for free in ROOM_LEFT {
+        give_room(&filler, free);
+        let name = format!("with-{free}");
+        // Each may succeed or be refused, but ends, and takes nothing down.
+        world.sutler(&["volume", "create", &name, "--size", "4M"]);
+        world.sutler(&[
+            "run",
+            "-v",
+            "before:/data",
+            &world.image("busybox"),
+            "--",
+            "true",
+        ]);
+        world.sutler(&["volume", "rm", &name, "--purge"]);
+        world.master().ensure_running().unwrap();
+        fill(&filler);
+    }
     let shown = world.ok(&["volume", "ls"]);
     assert!(shown.contains("before"), "{shown}");
 
     fs::remove_file(&filler).unwrap();
-    poll::until("a volume can be made again", SOON, || {
+    poll::until("a volume can be made again", FREE_TOLD_WITHIN, || {
         let told = world.sutler(&["volume", "create", "after", "--size", "16M"]);
         poll::holds(told.code == Some(0), || told.to_string())
     })
@@ -154,8 +193,13 @@ fn a_full_state_folder_on_another_file_system_refuses_and_recovers_by_itself() {
     let image = world.image("busybox");
     let line = "echo x > /data/f; cat /data/f";
     world.ok(&["run", "-v", "after:/data", &image, "--", "sh", "-ec", line]);
-    if world.volume("during").is_ok() {
-        world.ok(&["volume", "rm", "during", "--purge"]);
+    for volume in items(&world.json(&["volume", "ls"]).unwrap()) {
+        world.ok(&[
+            "volume",
+            "rm",
+            volume["name"].as_str().expect("has one"),
+            "--purge",
+        ]);
     }
     Oracle::default().assert_holds(&world);
 }
