@@ -4,6 +4,8 @@
 //! mounts and registries, and a slow neighbour would make every deadline a guess. They need root
 //! and the images of `cargo xtask pack`, and say so when either is missing.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod bad_images;
 mod bad_input;
 mod exit_status;

@@ -93,7 +93,7 @@ fn a_second_program_on_one_state_folder_is_refused() {
 fn a_state_folder_that_cannot_be_written_is_named() {
     let _alone = alone();
     let mut world = World::stopped(config().without_local()).unwrap();
-    mount_tmpfs(&world.state_dir().to_owned(), "ro,size=1M");
+    mount_tmpfs(world.state_dir(), "ro,size=1M");
     let folder = world.state_dir().display().to_string();
     let said = refused(&mut world);
     assert!(said.contains(&folder), "{said}");
