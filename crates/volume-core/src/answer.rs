@@ -4,7 +4,7 @@ use sutler_api::agent::{OperationReport, Outcome};
 use sutler_api::id::OperationUuid;
 use sutler_api::{Problem, Timestamp};
 
-use crate::event::{Answer, CallId, Effect, Expanded, Failure, Rpc, Verdict};
+use crate::event::{Answer, CallId, Effect, Expanded, Failure, Rpc, Step, Verdict};
 use crate::machine::Volume;
 use crate::plan;
 use crate::record::{Ended, InFlight, Known, Phase, Settled};
@@ -120,6 +120,7 @@ impl Volume {
                 self.record.node_expand_due = None;
                 self.settle(flight.from.clone());
             }
+            (Rpc::Delete, _) => self.on_deleted(now),
             (rpc, _) => {
                 let abilities = self.abilities().unwrap_or_default();
                 if let Some(settled) = plan::settle_down(rpc, &flight.from, abilities) {
@@ -197,10 +198,15 @@ impl Volume {
         }
     }
 
+    /// Nothing exists any more; the plugin need not be there for the rest.
+    fn on_deleted(&mut self, now: Timestamp) {
+        self.move_to(Phase::Gone);
+        self.end_operation(Outcome::Finished, now);
+    }
+
     fn on_delete_failure(&mut self, flight: &InFlight, failure: Failure, now: Timestamp) {
         if failure.verdict == Verdict::NotFound {
-            self.settle(Settled::Absent);
-            return;
+            return self.on_deleted(now);
         }
         self.settle(flight.from.clone());
         self.end_operation(Outcome::Failed(failure.problem), now);
@@ -254,23 +260,38 @@ impl Volume {
         self.live.verify_due |= failure.verdict == Verdict::NotFound;
         self.live.problem = Some(failure.problem.clone());
         // The volume itself has grown when only its file system could not: that follows at
-        // the next publish, and the problem stays in sight until then.
-        let outcome = if matches!(flight.rpc, Rpc::NodeExpand(_)) {
+        // the next publish, and the problem stays in sight until then. The growth that waits
+        // may be a later, larger one, so whether it has ended is for the sizes to say.
+        if matches!(flight.rpc, Rpc::NodeExpand(_)) {
             self.live.node_expand_failed = true;
-            Outcome::Finished
-        } else {
-            Outcome::Failed(failure.problem)
-        };
-        if !self.record.deleting() && self.record.pending.is_some() {
-            self.end_operation(outcome, now);
+        } else if !self.record.deleting() && self.record.pending.is_some() {
+            self.end_operation(Outcome::Failed(failure.problem), now);
         }
     }
 
     pub(crate) fn end_operation(&mut self, outcome: Outcome, now: Timestamp) {
-        let Some(pending) = self.record.pending.take() else {
-            return;
-        };
-        let operation_uuid = pending.operation_uuid;
+        if let Some(pending) = self.record.pending.take() {
+            self.keep_end(pending.operation_uuid, outcome, now);
+        }
+    }
+
+    /// Ends an operation that was denied: a repeat of it is told the same, whatever else is
+    /// possible by then.
+    ///
+    /// The master may have recorded the denial and not have heard that we know; an operation
+    /// that was told as failed must never be carried out.
+    pub fn refuse(
+        &mut self,
+        operation_uuid: OperationUuid,
+        problem: Problem,
+        now: Timestamp,
+    ) -> Step {
+        let before = self.record.clone();
+        self.keep_end(operation_uuid, Outcome::Failed(problem), now);
+        self.step_since(&before, "operation")
+    }
+
+    fn keep_end(&mut self, operation_uuid: OperationUuid, outcome: Outcome, now: Timestamp) {
         if self.record.ended.len() == ENDED_MAX {
             self.record.ended.remove(0);
         }

@@ -103,7 +103,8 @@ impl Volume {
         };
         let before = volume.record.clone();
         if volume.record.boot_id != boot_id {
-            volume.record.phase = plan::after_boot(&volume.record.phase);
+            let attaches = volume.abilities().unwrap_or_default().attaches;
+            volume.record.phase = plan::after_boot(&volume.record.phase, attaches);
             volume.record.boot_id = boot_id.to_owned();
             volume
                 .live
@@ -148,7 +149,7 @@ impl Volume {
         Ok(self.step_since(&before, cause))
     }
 
-    fn step_since(&mut self, before: &VolumeRecord, cause: &'static str) -> Step {
+    pub(crate) fn step_since(&mut self, before: &VolumeRecord, cause: &'static str) -> Step {
         let changed = self.record != *before;
         // A new open call is what the record is about, whatever led to it.
         let cause = match (&self.record.phase, &before.phase) {
@@ -233,7 +234,12 @@ impl Volume {
             act: operation.act,
         });
         self.live.retry_at = None;
-        if matches!(self.record.phase, Phase::Failed(_) | Phase::Gone) {
+        // Nothing exists, so no plugin has to be asked.
+        let nothing_made = matches!(
+            self.record.phase,
+            Phase::Failed(_) | Phase::Gone | Phase::Settled(Settled::Absent)
+        );
+        if nothing_made && self.record.deleting() {
             self.record.phase = Phase::Gone;
             self.end_operation(Outcome::Finished, now);
         }
@@ -374,13 +380,8 @@ impl Volume {
                     self.end_operation(Outcome::Finished, now);
                 }
             }
-            VolumeAct::Delete => {
-                if *settled == Settled::Absent {
-                    self.record.phase = Phase::Gone;
-                    self.end_operation(Outcome::Finished, now);
-                }
-            }
-            VolumeAct::Create(_) => {}
+            // A volume that was removed is gone with the answer to its DeleteVolume.
+            VolumeAct::Delete | VolumeAct::Create(_) => {}
         }
     }
 

@@ -170,18 +170,24 @@ pub(crate) fn settle_down(rpc: Rpc, from: &Settled, abilities: Abilities) -> Opt
             Some(Settled::NodeReady(created, context))
         }
         Rpc::Unpublish | Rpc::Unstage | Rpc::Detach => Some(Settled::Created(created)),
-        Rpc::Delete => Some(Settled::Absent),
-        Rpc::Create | Rpc::Attach | Rpc::ControllerExpand(_) | Rpc::NodeExpand(_) | Rpc::Verify => {
-            None
-        }
+        Rpc::Create
+        | Rpc::Delete
+        | Rpc::Attach
+        | Rpc::ControllerExpand(_)
+        | Rpc::NodeExpand(_)
+        | Rpc::Verify => None,
     }
 }
 
 /// Gives where a volume is after its machine has booted: no mount survives, attachments do.
-pub(crate) fn after_boot(phase: &Phase) -> Phase {
+/// A plugin that does not attach has none, and could not answer the detach.
+pub(crate) fn after_boot(phase: &Phase, attaches: bool) -> Phase {
     let fall = |settled: &Settled| match settled {
-        Settled::VolReady(created, context) | Settled::Published(created, context) => {
+        Settled::VolReady(created, context) | Settled::Published(created, context) if attaches => {
             Settled::NodeReady(created.clone(), context.clone())
+        }
+        Settled::VolReady(created, _) | Settled::Published(created, _) => {
+            Settled::Created(created.clone())
         }
         Settled::Absent | Settled::Created(_) | Settled::NodeReady(..) => settled.clone(),
     };

@@ -1,8 +1,11 @@
 //! Random histories: every answer, every order; the laws hold and rest is reached.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use sutler_api::Bytes;
-use sutler_api::agent::VolumeAct;
+use sutler_api::agent::{Outcome, VolumeAct};
+use sutler_api::id::OperationUuid;
 
 use super::world::*;
 use crate::*;
@@ -58,9 +61,48 @@ struct Slow {
     world: World,
     open: Option<Call>,
     next_operation: u128,
+    growths: BTreeMap<OperationUuid, Bytes>,
+}
+
+/// Kinds of plugins: each with and without the rungs that a plugin may lack.
+fn abilities() -> impl Strategy<Value = Abilities> {
+    (any::<bool>(), any::<bool>()).prop_map(|(attaches, stages)| Abilities {
+        attaches,
+        stages,
+        ..ALL
+    })
 }
 
 impl Slow {
+    fn new(abilities: Abilities) -> Self {
+        let create = operation(1, VolumeAct::Create(spec()));
+        let mut world = World::new(abilities);
+        let (volume, step) = Volume::create(&create, "1", at(0)).unwrap();
+        world.volume = Some(volume);
+        let mut slow = Self {
+            world,
+            open: None,
+            next_operation: 1,
+            growths: BTreeMap::new(),
+        };
+        slow.take(step);
+        slow.send(Event::PluginUp(abilities));
+        slow
+    }
+
+    /// An operation told as finished is finished.
+    fn check_told(&self, report: &sutler_api::agent::OperationReport) {
+        let asked = self.growths.get(&report.operation_uuid);
+        if let (Some(asked), Outcome::Finished) = (asked, &report.outcome) {
+            let volume = self.world.volume.as_ref().unwrap();
+            let created = volume.record().created();
+            assert!(
+                created.is_none_or(|created| created.capacity >= *asked),
+                "told that it has grown to {asked}, and it has not"
+            );
+        }
+    }
+
     fn send(&mut self, event: Event) {
         let now = self.world.now();
         let Some(volume) = self.world.volume.as_mut() else {
@@ -76,9 +118,13 @@ impl Slow {
             self.world.disk = Some(*record);
         }
         for effect in step.effects {
-            if let Effect::Call(call) = effect {
-                assert!(self.open.is_none(), "two calls in flight on one volume");
-                self.open = Some(*call);
+            match effect {
+                Effect::Call(call) => {
+                    assert!(self.open.is_none(), "two calls in flight on one volume");
+                    self.open = Some(*call);
+                }
+                Effect::TellOperation(report) => self.check_told(&report),
+                Effect::WakeAt(_) | Effect::TellAcquired { .. } | Effect::TellReleased { .. } => {}
             }
         }
     }
@@ -132,7 +178,7 @@ impl Slow {
         let (volume, step) = Volume::recover(record, &boot, now);
         self.world.volume = Some(volume);
         self.take(step);
-        self.send(Event::PluginUp(ALL));
+        self.send(Event::PluginUp(self.world.abilities));
     }
 
     fn happen(&mut self, happening: &Happening) {
@@ -152,7 +198,7 @@ impl Slow {
             Happening::Delete => self.operate(VolumeAct::Delete),
             Happening::PluginBounces => {
                 self.send(Event::PluginDown);
-                self.send(Event::PluginUp(ALL));
+                self.send(Event::PluginUp(self.world.abilities));
             }
             Happening::Restart => self.restart(false),
             Happening::Reboot => self.restart(true),
@@ -166,7 +212,11 @@ impl Slow {
 
     fn operate(&mut self, act: VolumeAct) {
         self.next_operation += 1;
-        self.send(Event::Operation(operation(self.next_operation, act)));
+        let operation = operation(self.next_operation, act);
+        if let VolumeAct::Grow { capacity } = operation.act {
+            self.growths.insert(operation.operation_uuid, capacity);
+        }
+        self.send(Event::Operation(operation));
     }
 
     /// From here on the plugin is well: everything comes to rest.
@@ -185,19 +235,14 @@ impl Slow {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1200, ..ProptestConfig::default() })]
 
     #[test]
     fn any_history_comes_to_rest_with_the_books_right(
+        abilities in abilities(),
         happenings in proptest::collection::vec(happening(), 1..50)
     ) {
-        let create = operation(1, VolumeAct::Create(spec()));
-        let mut world = World::new(ALL);
-        let (volume, step) = Volume::create(&create, "1", at(0)).unwrap();
-        world.volume = Some(volume);
-        let mut slow = Slow { world, open: None, next_operation: 1 };
-        slow.take(step);
-        slow.send(Event::PluginUp(ALL));
+        let mut slow = Slow::new(abilities);
         for happening in &happenings {
             slow.happen(happening);
         }
@@ -213,13 +258,7 @@ proptest! {
     fn a_record_reads_back_as_it_was_written(
         happenings in proptest::collection::vec(happening(), 1..30)
     ) {
-        let create = operation(1, VolumeAct::Create(spec()));
-        let mut world = World::new(ALL);
-        let (volume, step) = Volume::create(&create, "1", at(0)).unwrap();
-        world.volume = Some(volume);
-        let mut slow = Slow { world, open: None, next_operation: 1 };
-        slow.take(step);
-        slow.send(Event::PluginUp(ALL));
+        let mut slow = Slow::new(ALL);
         for happening in &happenings {
             slow.happen(happening);
             let record = slow.world.volume.as_ref().unwrap().record();

@@ -1,8 +1,8 @@
 //! One event sequence a law.
 
-use sutler_api::Bytes;
 use sutler_api::agent::{Outcome, VolumeAct};
 use sutler_api::volume::VolumeState;
+use sutler_api::{Bytes, ErrorKind, Problem};
 
 use super::world::*;
 use crate::*;
@@ -417,6 +417,126 @@ fn after_a_boot_nothing_is_taken_to_be_mounted() {
     world.reboot().unwrap();
     assert_eq!(world.trail, ["verify", "stage", "publish"]);
     assert!(world.backend.published);
+}
+
+#[test]
+fn after_a_boot_a_plugin_that_does_not_attach_is_not_asked_to_detach() {
+    for stages in [true, false] {
+        let mut world = created(Abilities { stages, ..NONE });
+        acquire(&mut world, "a", false);
+        let now = world.now();
+        let release = Event::Release { task_id: task("a") };
+        // The machine goes down before anything of the release is done.
+        world
+            .volume
+            .as_mut()
+            .unwrap()
+            .on_event(release, now)
+            .unwrap();
+        world.disk.as_mut().unwrap().users.clear();
+        world.trail.clear();
+        world.reboot().unwrap();
+        assert_eq!(world.trail, ["verify"]);
+        assert_eq!(volume(&world).state(), VolumeState::Ready);
+        world.operate(operation(2, VolumeAct::Delete)).unwrap();
+        assert!(volume(&world).is_gone());
+        world.check();
+    }
+}
+
+#[test]
+fn a_growth_is_not_finished_by_an_earlier_one_whose_file_system_stays_small() {
+    let grow = |n: u128, mib: u64| {
+        Event::Operation(operation(
+            n,
+            VolumeAct::Grow {
+                capacity: Bytes::mib(mib),
+            },
+        ))
+    };
+    let mut world = created(ALL);
+    world.send(grow(2, 20)).unwrap();
+    acquire(&mut world, "a", false);
+    release(&mut world, "a");
+    let mut record = world.disk.clone().unwrap();
+    record.node_expand_due = Some(Bytes::mib(20));
+    let (mut volume, _) = Volume::recover(record, "1", at(100));
+    let verify = open_call(volume.on_event(Event::PluginUp(ALL), at(101)).unwrap());
+    let mut call = verify;
+    let acquire = Event::Acquire {
+        task_id: task("b"),
+        read_only: false,
+    };
+    volume.on_event(acquire, at(102)).unwrap();
+    while !matches!(call.rpc, Rpc::NodeExpand(_)) {
+        let result = world.backend.carry_out(&call);
+        let ended = Event::Ended {
+            call_id: call.call_id,
+            result,
+        };
+        call = open_call(volume.on_event(ended, at(103)).unwrap());
+    }
+    volume.on_event(grow(3, 40), at(104)).unwrap();
+    let step = end(&mut volume, &call, Verdict::Refused, 105);
+    let told = |effect: &Effect| matches!(effect, Effect::TellOperation(_));
+    assert!(!step.effects.iter().any(told), "told of a growth not made");
+    assert_eq!(open_call(step).rpc, Rpc::ControllerExpand(Bytes::mib(40)));
+}
+
+#[test]
+fn a_volume_of_which_nothing_was_made_is_deleted_without_its_plugin() {
+    let create = operation(1, VolumeAct::Create(spec()));
+    let (mut volume, _) = Volume::create(&create, "boot", at(0)).unwrap();
+    let delete = Event::Operation(operation(2, VolumeAct::Delete));
+    let step = volume.on_event(delete, at(1)).unwrap();
+    assert!(volume.is_gone());
+    assert_eq!(
+        step.effects.len(),
+        2,
+        "both operations have ended: {step:?}"
+    );
+}
+
+#[test]
+fn a_deletion_answered_while_the_plugin_goes_down_is_finished() {
+    let mut world = created(ALL);
+    let mut volume = world.volume.take().unwrap();
+    let delete = Event::Operation(operation(2, VolumeAct::Delete));
+    let call = open_call(volume.on_event(delete, at(50)).unwrap());
+    let result = world.backend.carry_out(&call);
+    volume.on_event(Event::PluginDown, at(51)).unwrap();
+    let call_id = call.call_id;
+    let step = volume
+        .on_event(Event::Ended { call_id, result }, at(52))
+        .unwrap();
+    assert!(volume.is_gone());
+    assert!(matches!(
+        &step.effects[..],
+        [Effect::TellOperation(report)] if report.outcome == Outcome::Finished
+    ));
+}
+
+#[test]
+fn an_operation_that_was_denied_stays_denied() {
+    let mut world = created(ALL);
+    acquire(&mut world, "a", false);
+    let delete = operation(2, VolumeAct::Delete);
+    let mut volume = world.volume.take().unwrap();
+    let denied = volume
+        .on_event(Event::Operation(delete.clone()), at(50))
+        .unwrap_err();
+    let problem = Problem::new(ErrorKind::Conflict, denied.to_string());
+    let step = volume.refuse(delete.operation_uuid, problem, at(51));
+    assert!(step.persist.is_some(), "also after a restart");
+    world.volume = Some(volume);
+    release(&mut world, "a");
+    world.outcomes.clear();
+    world.operate(delete).unwrap();
+    assert!(!world.trail.contains(&"delete".to_owned()));
+    assert!(matches!(
+        world.outcomes.values().last(),
+        Some(Outcome::Failed(_))
+    ));
 }
 
 #[test]

@@ -108,6 +108,16 @@ impl Backend {
     }
 
     fn carry_out_known(&mut self, call: &Call, id: &str) -> Result<Answer, Failure> {
+        let able = match call.rpc {
+            Rpc::Attach | Rpc::Detach => call.abilities.attaches,
+            Rpc::Stage | Rpc::Unstage => call.abilities.stages,
+            Rpc::ControllerExpand(_) => call.abilities.expands_controller,
+            Rpc::NodeExpand(_) => call.abilities.expands_node,
+            Rpc::Create | Rpc::Delete | Rpc::Publish | Rpc::Unpublish | Rpc::Verify => true,
+        };
+        if !able {
+            self.breach("asked for what it never said it could do");
+        }
         match call.rpc {
             Rpc::Attach => {
                 self.attached = true;
