@@ -228,7 +228,7 @@ impl Job {
             staging_path: staging_path.clone(),
         };
         let result = self.plugin.up.client.unstage(&request, CALL_DEADLINE).await;
-        self.went_down(result, staging_path)
+        self.went_down(result, staging_path, VolumePaths::remove_empty)
     }
 
     async fn publish(&self, secrets: Secrets) -> Result<Answer, Failure> {
@@ -268,15 +268,20 @@ impl Job {
             .client
             .unpublish(&request, CALL_DEADLINE)
             .await;
-        self.went_down(result, target_path)
+        self.went_down(result, target_path, VolumePaths::remove_target)
     }
 
     /// A plugin that does not know the volume is believed only if the kernel agrees that
     /// nothing is mounted any more.
-    fn went_down(&self, result: Result<(), CsiError>, path: PathBuf) -> Result<Answer, Failure> {
+    fn went_down(
+        &self,
+        result: Result<(), CsiError>,
+        path: PathBuf,
+        remove_folders: fn(&VolumePaths),
+    ) -> Result<Answer, Failure> {
         match result.map_err(self.says()) {
             Ok(()) => {
-                self.paths.remove_empty();
+                remove_folders(&self.paths);
                 Ok(Answer::Done)
             }
             Err(failure) if failure.verdict != Verdict::NotFound => Err(failure),

@@ -43,11 +43,19 @@ impl VolumePaths {
         std::fs::create_dir_all(self.target())
     }
 
-    /// Removes what is left empty; what is not empty stays and is seen by `volume why`.
-    pub(crate) fn remove_empty(&self) {
-        for path in [self.target(), self.staging(), self.dir.clone()] {
+    /// Removes what an unpublish leaves empty. The staging folder stays: a staged volume need
+    /// not be mounted there, and its next publish names it.
+    pub(crate) fn remove_target(&self) {
+        for path in [self.target(), self.dir.clone()] {
             let _ = std::fs::remove_dir(path);
         }
+    }
+
+    /// Removes what is left empty of a volume that is no longer staged; what is not empty
+    /// stays.
+    pub(crate) fn remove_empty(&self) {
+        let _ = std::fs::remove_dir(self.staging());
+        self.remove_target();
     }
 }
 
@@ -96,6 +104,19 @@ mod tests {
     fn a_mount_point_with_a_space_is_read_as_it_is() {
         let table = "22 27 0:21 / /a\\040b rw - proc proc rw\n23 1 0:2 / /c rw - x y rw\n";
         assert_eq!(mount_points(table).collect::<Vec<_>>(), ["/a b", "/c"]);
+    }
+
+    #[test]
+    fn an_unpublished_volume_keeps_its_staging_folder_and_an_unstaged_one_keeps_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = VolumeId::new(uuid::Uuid::from_u128(1));
+        let paths = VolumePaths::new(dir.path(), id);
+        paths.ensure_staging().unwrap();
+        paths.ensure_target().unwrap();
+        paths.remove_target();
+        assert!(paths.staging().exists() && !paths.target().exists());
+        paths.remove_empty();
+        assert!(!dir.path().join(id.to_string()).exists());
     }
 
     #[test]

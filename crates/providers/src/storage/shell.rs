@@ -188,21 +188,17 @@ impl Shell {
             Some(Denied::Absent)
         };
         let Some(denied) = denied else { return };
-        let (kind, what) = match &denied {
-            Denied::Absent => (
-                ErrorKind::NotFound,
-                "the machine has no record of the volume".into(),
-            ),
-            Denied::Busy(_) | Denied::Exists | Denied::InUse(_) | Denied::Unable(_) => {
-                (ErrorKind::Conflict, denied.to_string())
-            }
-        };
-        let outcome = Outcome::Failed(Problem::new(kind, what));
+        let problem = denial(&denied);
         let at = Timestamp::now();
+        if let Some(volume) = self.volumes.get_mut(&volume_id) {
+            let step = volume.refuse(operation_uuid, problem, at);
+            self.steps.push((volume_id, step));
+            return;
+        }
         let report = OperationReport {
             operation_uuid,
             volume_id,
-            outcome,
+            outcome: Outcome::Failed(problem),
             at,
         };
         let _ = self.out.send(StorageEvent::Operation(report));
@@ -435,6 +431,18 @@ impl Shell {
         let drain = async { while self.calls.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(DRAIN_WAIT, drain).await;
         let _ = self.out.send(StorageEvent::Failed(error));
+    }
+}
+
+fn denial(denied: &Denied) -> Problem {
+    match denied {
+        Denied::Absent => Problem::new(
+            ErrorKind::NotFound,
+            "the machine has no record of the volume",
+        ),
+        Denied::Busy(_) | Denied::Exists | Denied::InUse(_) | Denied::Unable(_) => {
+            Problem::new(ErrorKind::Conflict, denied.to_string())
+        }
     }
 }
 

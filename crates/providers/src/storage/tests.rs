@@ -313,6 +313,21 @@ async fn an_operation_on_a_volume_without_record_fails_by_name() {
 }
 
 #[tokio::test]
+async fn a_deletion_denied_for_a_user_is_not_carried_out_by_its_repeat() {
+    let mut bench = Bench::created(FakeConfig::default()).await;
+    bench.handle.acquire(volume_id(), task("a"), false);
+    bench.acquired("a").await.unwrap();
+    bench.handle.submit(operation(2, VolumeAct::Delete));
+    assert!(matches!(bench.outcome(2).await, Outcome::Failed(_)));
+    let mut bench = bench.restart().await;
+    bench.handle.release(volume_id(), task("a"));
+    bench.state(VolumeState::Ready).await;
+    bench.handle.submit(operation(2, VolumeAct::Delete));
+    assert!(matches!(bench.outcome(2).await, Outcome::Failed(_)));
+    assert_eq!(bench.plugin.count(Rpc::DeleteVolume), 0);
+}
+
+#[tokio::test]
 async fn everything_is_told_again_on_demand() {
     let mut bench = Bench::created(FakeConfig::default()).await;
     bench.handle.tell_all();
