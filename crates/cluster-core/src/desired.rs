@@ -11,7 +11,6 @@ impl Books {
     /// Works out everything that is wanted of a machine.
     pub fn desired_of(&self, agent_id: AgentId) -> Desired {
         let durable = &self.durable;
-        let operations = durable.operations.values();
         let tasks = || {
             durable
                 .tasks
@@ -24,10 +23,7 @@ impl Books {
             .filter(|volume| volume.agent_id == agent_id);
         Desired {
             plugins: self.desired_plugins(agent_id),
-            operations: operations
-                .filter(|operation| operation.agent_id == agent_id)
-                .filter_map(|operation| self.desired_operation(operation))
-                .collect(),
+            operations: self.desired_operations(agent_id),
             tasks: tasks().filter_map(|task| self.desired_task(task)).collect(),
             kept_tasks: tasks()
                 .filter(|task| task.end.is_some())
@@ -35,6 +31,23 @@ impl Books {
                 .collect(),
             volumes: volumes.map(|volume| volume.spec.volume_id).collect(),
         }
+    }
+
+    /// Gives the operations that a machine is to carry out, those of one volume in the order
+    /// of its life: a machine that meets a deletion before the creation it follows would
+    /// refuse the one and carry out the other.
+    fn desired_operations(&self, agent_id: AgentId) -> Vec<VolumeOperation> {
+        let records = self.durable.operations.values();
+        let mut operations: Vec<VolumeOperation> = records
+            .filter(|record| record.agent_id == agent_id)
+            .filter_map(|record| self.desired_operation(record))
+            .collect();
+        operations.sort_by_key(|operation| match operation.act {
+            VolumeAct::Create(_) => 0,
+            VolumeAct::Grow { .. } => 1,
+            VolumeAct::Delete => 2,
+        });
+        operations
     }
 
     /// Gives the plugins that a machine should run.

@@ -233,7 +233,8 @@ impl Plugin {
         let kept = self.removing;
         self.removing = false;
         self.count_at = None;
-        if self.state == State::New {
+        // One that is gone may be wanted again before its owner has dropped it.
+        if matches!(self.state, State::New | State::Gone) {
             self.wanted = wanted;
             let record = self.put();
             return self.begin().record(record);

@@ -7,6 +7,7 @@ use sutler_api::id::{OperationUuid, VolumeId};
 use sutler_api::operation::OperationState;
 use sutler_api::volume::{VolumeState, VolumeUser};
 use sutler_api::{Bytes, ErrorKind, Problem};
+use uuid::Uuid;
 
 use super::world::{GIB, World, accepted, refused};
 use crate::{Event, Reply, Request};
@@ -535,4 +536,29 @@ fn ended_operations_are_bounded_and_open_ones_are_never_forgotten() {
     );
     assert!(durable.operations.contains_key(&open));
     assert_eq!(world.recovered().durable(), world.books.durable());
+}
+
+#[test]
+fn a_machine_that_was_away_hears_of_a_creation_before_its_deletion() {
+    let (mut world, a) = World::with_local();
+    let request = json!({ "name": "data", "size": GIB });
+    // The creation's identity is the greatest there is, so it sorts after the deletion's.
+    world
+        .event(Event::Request {
+            seed: Uuid::max(),
+            request: Request::CreateVolume(serde_json::from_value(request).unwrap()),
+        })
+        .unwrap();
+    world.disconnect(a);
+    world.remove("data", true).unwrap();
+    world.sent.clear();
+    world.connect(a, 1).unwrap();
+    let ToAgent::Desired(desired) = &world.sent[0].1 else {
+        panic!("{:?}", world.sent)
+    };
+    let acts: Vec<&VolumeAct> = desired.operations.iter().map(|o| &o.act).collect();
+    assert!(
+        matches!(&acts[..], [VolumeAct::Create(_), VolumeAct::Delete]),
+        "{acts:?}"
+    );
 }

@@ -512,6 +512,26 @@ fn a_plugin_is_removed_only_once_no_volume_is_left() {
 }
 
 #[test]
+fn a_plugin_wanted_again_in_the_moment_it_is_gone_is_begun_anew() {
+    let mut plugin = ready();
+    play(
+        &mut plugin,
+        vec![
+            PluginEvent::Unwanted,
+            PluginEvent::VolumesHere(0),
+            halted(1),
+            PluginEvent::Cleared,
+        ],
+    );
+    assert!(plugin.is_gone());
+    assert_eq!(
+        play(&mut plugin, vec![want(2)]),
+        ["[put] [prepare] waiting"]
+    );
+    assert!(!plugin.is_gone());
+}
+
+#[test]
 fn a_running_container_is_adopted_only_in_its_own_generation() {
     let running = ContainerSeen::Running { started_at: at(3) };
     for (generation, seen, expected) in [

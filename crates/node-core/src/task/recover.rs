@@ -77,6 +77,30 @@ impl Task {
     }
 }
 
+impl TaskRecord {
+    /// Corrects what is seen of the task's container when the machine has booted since the
+    /// record was written. The container's folder survives the death of processes but not
+    /// a power cut, so after one it cannot say that a command never ran.
+    pub fn seen_after_boot(&self, seen: ContainerSeen) -> ContainerSeen {
+        let may_have_run = match &self.stage {
+            Stage::Starting { .. } => true,
+            Stage::Launching | Stage::Releasing { .. } | Stage::Ended { .. } => false,
+        };
+        match seen {
+            ContainerSeen::Absent | ContainerSeen::NeverStarted(None) if may_have_run => {
+                ContainerSeen::Ended(ContainerEnd::Lost {
+                    rebooted: true,
+                    log_tail: Vec::new(),
+                })
+            }
+            ContainerSeen::Absent
+            | ContainerSeen::NeverStarted(_)
+            | ContainerSeen::Running { .. }
+            | ContainerSeen::Ended(_) => seen,
+        }
+    }
+}
+
 fn clean_up_of(seen: &ContainerSeen) -> CleanUp {
     match seen {
         ContainerSeen::Absent | ContainerSeen::Ended(ContainerEnd::Exited { .. }) => {

@@ -411,6 +411,30 @@ fn after_a_crash_the_container_folder_decides_whether_to_start() {
 }
 
 #[test]
+fn after_a_boot_a_start_that_left_no_trace_may_have_run_and_is_not_repeated() {
+    let record = |stage| TaskRecord {
+        spec: spec(1),
+        stop: false,
+        stage,
+    };
+    for trace in [ContainerSeen::Absent, ContainerSeen::NeverStarted(None)] {
+        let seen = record(starting()).seen_after_boot(trace.clone());
+        let task = check(
+            1,
+            vec![recorded(false, starting()), TaskEvent::Observed(seen)],
+            &["[] [] starting", "[release] [clean] releasing"],
+        );
+        let problem = task.report().problem.expect("a reason");
+        assert!(problem.what.contains("started again"), "{problem}");
+        // Before its start nothing can have run.
+        let early = record(Stage::Launching).seen_after_boot(trace.clone());
+        assert_eq!(early, trace);
+    }
+    let refused = ContainerSeen::NeverStarted(Some(trouble()));
+    assert_eq!(record(starting()).seen_after_boot(refused.clone()), refused);
+}
+
+#[test]
 fn a_task_begun_again_after_a_crash_keeps_its_image_and_never_goes_back() {
     let mut task = Task::new(spec(1));
     let lines = play(
