@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub(crate) use changes::{Changes, Told};
-pub(crate) use streams::STREAM_QUEUE_MAX;
+pub(crate) use streams::Attached;
 
 use crate::StartError;
 use crate::journal::Journal;
@@ -70,28 +70,10 @@ pub(crate) enum Input {
     },
 }
 
-/// A stream that a handler holds; dropping it tells the loop that the machine is gone.
-pub(crate) struct Attached {
-    pub messages: mpsc::Receiver<ToAgent>,
-    /// Cancelled when another stream has replaced this one or it could not keep up.
-    pub closed: CancellationToken,
-    agent_id: AgentId,
-    stream: u64,
-    gone: mpsc::UnboundedSender<(AgentId, u64)>,
-}
-
-impl Drop for Attached {
-    fn drop(&mut self) {
-        // The loop may have ended before; then nobody needs to know.
-        let _ = self.gone.send((self.agent_id, self.stream));
-    }
-}
-
 /// The way to the loop.
 #[derive(Clone)]
 pub(crate) struct Spine {
     inputs: mpsc::Sender<Input>,
-    gone: mpsc::UnboundedSender<(AgentId, u64)>,
     changes: Changes,
     commits: watch::Receiver<u64>,
 }
@@ -123,7 +105,6 @@ pub(crate) fn new(books: Books, config: Config, journal: Journal) -> (Spine, Spi
     let changes = Changes::new();
     let spine = Spine {
         inputs,
-        gone,
         changes: changes.clone(),
         commits: commits_out,
     };
@@ -131,7 +112,7 @@ pub(crate) fn new(books: Books, config: Config, journal: Journal) -> (Spine, Spi
         books: State::Serving(Box::new(books)),
         config,
         journal,
-        streams: Streams::default(),
+        streams: Streams::new(gone),
         changes,
         commits,
         inputs: inputs_out,
@@ -211,28 +192,14 @@ impl Spine {
         agent_id: AgentId,
         incarnation: Uuid,
     ) -> Result<Attached, Problem> {
-        let (queue, messages) = mpsc::channel(STREAM_QUEUE_MAX);
-        let (answer, stream) = oneshot::channel();
-        let closed = CancellationToken::new();
-        let tie = streams::Tie {
-            queue,
-            closed: closed.clone(),
-            answer,
-        };
+        let (tie, attached) = oneshot::channel();
         self.put(Input::Attach {
             agent_id,
             incarnation,
             tie,
         })
         .await?;
-        let stream = stream.await.map_err(|_| ending())??;
-        Ok(Attached {
-            messages,
-            closed,
-            agent_id,
-            stream,
-            gone: self.gone.clone(),
-        })
+        attached.await.map_err(|_| ending())?
     }
 
     /// Sends a machine a question.

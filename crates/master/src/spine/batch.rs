@@ -52,7 +52,7 @@ fn refuse(input: Input, problem: &Problem) {
         Input::Event { answer, .. } => answer(Err(problem.clone())),
         Input::Read(look) => look(Err(problem.clone())),
         Input::Attach { tie, .. } => {
-            let _ = tie.answer.send(Err(problem.clone()));
+            let _ = tie.send(Err(problem.clone()));
         }
         Input::Ask { answer, .. } => {
             let _ = answer.send(Err(problem.clone()));
@@ -95,7 +95,7 @@ impl SpineLoop {
                     match outcome.take(books.on_event(event, now)) {
                         Ok(_) => self.streams.insert(agent_id, stream, tie),
                         Err(problem) => {
-                            let _ = tie.answer.send(Err(problem));
+                            let _ = tie.send(Err(problem));
                         }
                     }
                 }

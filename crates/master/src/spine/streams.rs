@@ -12,13 +12,29 @@ use tokio_util::sync::CancellationToken;
 
 /// Messages that may wait for one machine. Some thousand volumes may change in one moment;
 /// beyond that the whole state is told anew.
-pub(crate) const STREAM_QUEUE_MAX: usize = 4096;
+const STREAM_QUEUE_MAX: usize = 4096;
 
-/// What a handler brings for its machine's stream.
-pub(crate) struct Tie {
-    pub queue: mpsc::Sender<ToAgent>,
+/// Where a handler waits for its machine's stream.
+pub(crate) type Tie = oneshot::Sender<Result<Attached, Problem>>;
+
+/// Says which stream of which machine has ended.
+pub(crate) type Gone = mpsc::UnboundedSender<(AgentId, u64)>;
+
+/// A stream that a handler holds; dropping it tells the loop that the machine is gone.
+pub(crate) struct Attached {
+    pub messages: mpsc::Receiver<ToAgent>,
+    /// Cancelled when another stream has replaced this one or it could not keep up.
     pub closed: CancellationToken,
-    pub answer: oneshot::Sender<Result<u64, Problem>>,
+    agent_id: AgentId,
+    stream: u64,
+    gone: Gone,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        // The loop may have ended before; then nobody needs to know.
+        let _ = self.gone.send((self.agent_id, self.stream));
+    }
 }
 
 struct Stream {
@@ -27,36 +43,49 @@ struct Stream {
     closed: CancellationToken,
 }
 
-#[derive(Default)]
 pub(super) struct Streams {
     last: u64,
     open: BTreeMap<u64, Stream>,
+    gone: Gone,
 }
 
 impl Streams {
+    pub(super) fn new(gone: Gone) -> Self {
+        Self {
+            last: 0,
+            open: BTreeMap::new(),
+            gone,
+        }
+    }
+
     /// Gives the number of a new stream.
     pub(super) fn next(&mut self) -> u64 {
         self.last += 1;
         self.last
     }
 
+    /// Opens a stream and hands its other end to the handler. It is made here, so that one
+    /// whose handler went away meanwhile says by itself that it is gone.
     pub(super) fn insert(&mut self, agent_id: AgentId, stream: u64, tie: Tie) {
-        let Tie {
-            queue,
-            closed,
-            answer,
-        } = tie;
-        // A handler that went away meanwhile leaves a closed queue; the next message finds it.
-        if answer.send(Ok(stream)).is_ok() {
-            self.open.insert(
-                stream,
-                Stream {
-                    agent_id,
-                    queue,
-                    closed,
-                },
-            );
-        }
+        let (queue, messages) = mpsc::channel(STREAM_QUEUE_MAX);
+        let closed = CancellationToken::new();
+        let attached = Attached {
+            messages,
+            closed: closed.clone(),
+            agent_id,
+            stream,
+            gone: self.gone.clone(),
+        };
+        self.open.insert(
+            stream,
+            Stream {
+                agent_id,
+                queue,
+                closed,
+            },
+        );
+        // Dropped where nobody waits any more, which is how the loop learns of it.
+        drop(tie.send(Ok(attached)));
     }
 
     pub(super) fn remove(&mut self, stream: u64) {
@@ -112,5 +141,28 @@ impl Streams {
         newest
             .find(|(_, stream)| stream.agent_id == agent_id)
             .map(|(number, _)| *number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_stream_whose_handler_went_away_says_that_it_is_gone() {
+        let (gone, mut told) = mpsc::unbounded_channel();
+        let mut streams = Streams::new(gone);
+        let agent_id = AgentId::new(Uuid::from_u128(1));
+        let (before, nobody) = oneshot::channel();
+        drop(nobody);
+        streams.insert(agent_id, 1, before);
+        assert_eq!(told.try_recv(), Ok((agent_id, 1)), "before the answer");
+        let (answered, unread) = oneshot::channel();
+        streams.insert(agent_id, 2, answered);
+        assert!(told.try_recv().is_err(), "a handler may still take it");
+        drop(unread);
+        assert_eq!(told.try_recv(), Ok((agent_id, 2)), "before it was taken");
     }
 }
