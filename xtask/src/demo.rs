@@ -70,10 +70,21 @@ fn main_job(world: &mut World, steps: &Steps) -> Result<String> {
     )?;
     sutler(
         "run -v hello:/data busybox -- sh -c 'echo … > /data/…'",
-        &["run", "-v", "hello:/data", &image, "--", "sh", "-c", WRITE],
+        &[
+            "run",
+            "--name",
+            "writer",
+            "-v",
+            "hello:/data",
+            &image,
+            "--",
+            "sh",
+            "-c",
+            WRITE,
+        ],
     )?;
     println!(
-        "  first file on a volume {} after `sutler up`",
+        "  first file on a volume {} after the start",
         shown(steps.elapsed())
     );
     let content = sutler(

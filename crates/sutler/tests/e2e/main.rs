@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod api;
 mod bad_images;
 mod bad_input;
 mod exit_status;
