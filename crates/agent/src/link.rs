@@ -38,7 +38,7 @@ const HEARTBEATS_MISSED_MAX: u64 = 3;
 const PAUSE_LOOPBACK_MS: u64 = 2_000;
 const PAUSE_REMOTE_MS: u64 = 10_000;
 
-/// Most updates of one post: keeps a post of full reports well under the master's 1 MiB.
+/// Most updates of one post: full reports of so many stay far below what the master takes.
 const POST_UPDATES_MAX: usize = 100;
 
 /// What the link tells the main loop.

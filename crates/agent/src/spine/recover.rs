@@ -44,6 +44,9 @@ impl Spine {
             .as_ref()
             .is_some_and(|boot| boot.boot_id != ground.machine.facts.boot_id);
         let mut seen = look(&ground.machine, rebooted).await?;
+        if rebooted {
+            allow_for_boot(&journal.tasks, &mut seen);
+        }
         let mut spine = Self::bare(ground, &journal)?;
         let mut turn = Turn::default();
         // Written each time: a journal that cannot be written is found out before anything is done.
@@ -238,6 +241,15 @@ async fn look(machine: &Machine, rebooted: bool) -> Result<Seen, SpineEnd> {
         seen.insert(container.id.to_string(), there);
     }
     Ok(seen)
+}
+
+/// A power cut may have taken what a container's folder said of its last moments.
+fn allow_for_boot(tasks: &[TaskRecord], seen: &mut Seen) {
+    for record in tasks {
+        let id = task_container(&record.spec.task_id).to_string();
+        let there = seen.remove(&id).unwrap_or(ContainerSeen::Absent);
+        seen.insert(id, record.seen_after_boot(there));
+    }
 }
 
 fn user_of(id: &str) -> String {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sutler_agent::StartError;
 use sutler_api::agent::{AgentQuery, Update};
 use sutler_api::task::{LogQuery, TaskState};
-use sutler_store::OpenError;
+use sutler_store::{Batch, OpenError, Schema, Store, Table};
 use sutler_testkit::poll::until;
 
 use crate::world::World;
@@ -72,6 +72,47 @@ fn a_task_outlives_the_agent_and_its_end_is_known() {
             assert!(registers[0].agent_id.is_none() && registers[1].agent_id.is_some());
         });
     }
+}
+
+#[test]
+fn a_start_whose_trace_a_power_cut_took_is_not_repeated() {
+    let mut world = World::new();
+    let spec = world.task("once", "true");
+    let task_id = spec.task_id.clone();
+    world.run(async {
+        world.master.run(spec);
+        world.master.wait_end(&task_id).await;
+    });
+    world.shut_down();
+    let trace = world.agent_dir().join("containers/task-once");
+    fs::remove_dir_all(trace).expect("the container's folder");
+    world.run(as_of_an_earlier_boot(
+        world.agent_dir().join("journal.redb"),
+    ));
+    world.master.forget_updates();
+    world.start().expect("it starts again");
+    let end = world.run(world.master.wait_end(&task_id));
+    assert_eq!(end.state, TaskState::Failed);
+    let problem = end.problem.expect("a reason");
+    assert!(problem.what.contains("was started again"), "{problem}");
+}
+
+/// Sets the journal back to the moment before its only task's start, in an earlier boot.
+async fn as_of_an_earlier_boot(journal: std::path::PathBuf) {
+    let schema = Schema {
+        kind: "agent",
+        version: 1,
+    };
+    let store = Store::open(&journal, schema).expect("the agent has ended");
+    let (key, value) = store.load(Table("tasks")).expect("tasks").records.remove(0);
+    let mut record: serde_json::Value = serde_json::from_slice(&value).expect("JSON");
+    let digest = record["stage"]["ended"]["digest"].take();
+    record["stage"] = serde_json::json!({ "starting": { "digest": digest } });
+    let mut batch = Batch::new();
+    batch.put(Table("tasks"), &key, &record);
+    let boot = serde_json::json!({ "boot_id": "an earlier one" });
+    batch.put(Table("machine"), "boot", &boot);
+    store.commit(batch).await.expect("written");
 }
 
 #[test]
