@@ -40,6 +40,9 @@ enum Verb {
         /// Two runs of each instead of seven
         #[arg(long)]
         quick: bool,
+        /// Measure the programs as they were last built
+        #[arg(long)]
+        no_build: bool,
     },
     /// Clean up what killed test runs have left on this machine
     Sweep,
@@ -77,7 +80,10 @@ fn run(verb: Verb) -> Result<()> {
         } else {
             Profile::Dev
         }),
-        Verb::Bench { quick } => xtask::bench::run(quick),
+        Verb::Bench { quick, no_build } => match no_build {
+            true => xtask::bench::measure(quick),
+            false => xtask::bench::run(quick),
+        },
         Verb::Sweep => {
             sutler_testkit::world::sweep();
             Ok(())

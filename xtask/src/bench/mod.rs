@@ -1,12 +1,12 @@
 //! `cargo xtask bench`: the figures of docs/specification.md, measured here and now.
 //!
-//! Programs are built optimised; clusters are of the real program; durability is on. Times are
-//! compared within one run: a run is a number of rounds, and each round does once whatever a
-//! ratio is made of, calibrators included. A run in which the median of a calibrator differs by
-//! more than a fifth between its first and its last third is void and done again, up to a bound;
-//! a ratio with too few runs left is VOID, which counts as missed. Generator and cluster share
-//! the machine's cores. Bars on times and ratios hold for the median of the runs, bars on counts
-//! and sizes for the worst.
+//! Programs are built optimised, the generator among them; clusters are of the real program;
+//! durability is on. Times are compared within one run: a run is a number of rounds, and each
+//! round does once whatever a ratio is made of, calibrators included. A run in which the median
+//! of a calibrator differs by more than a fifth between its first and its last third is void and
+//! done again, up to a bound; a ratio with too few runs left is VOID, which counts as missed.
+//! Generator and cluster share the machine's cores. Bars on times and ratios hold for the median
+//! of the runs, bars on counts and sizes for the worst.
 //!
 //! **Create to published over the raw calls.** The raw side is CreateVolume, NodeStageVolume and
 //! NodePublishVolume straight on the socket of the very plugin process that the cluster uses
@@ -42,6 +42,8 @@ mod stats;
 mod syncs;
 
 use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use sutler_testkit::world::{World, WorldConfig};
@@ -51,7 +53,7 @@ use self::report::Report;
 use self::rounds::{Run, Stage};
 use crate::places::{self, Profile};
 use crate::steps::Steps;
-use crate::{pack, setup};
+use crate::{command, pack, setup};
 
 /// Runs of each figure.
 const RUNS: usize = 7;
@@ -62,19 +64,35 @@ const QUICK_RUNS: usize = 2;
 /// Runs tried for each one wanted, void ones included.
 const TRIES_PER_RUN: usize = 3;
 
-/// Measures everything, prints the table and writes it to `target/bench.md`.
+/// Builds everything optimised, then measures.
+///
+/// # Errors
+/// As [`measure`], or something does not build.
+pub fn run(quick: bool) -> Result<()> {
+    setup::require_root("bench")?;
+    let build = Steps::default();
+    build.step("build optimised, pack the images", || {
+        pack::pack_for_demo(Profile::Release)
+    })?;
+    keep_images()?;
+    // The generator shares the cores with what it measures, so it is an optimised one too.
+    let mut optimised = Command::new(Profile::Release.folder().join("xtask"));
+    optimised.args(["bench", "--no-build"]);
+    optimised.args(quick.then_some("--quick"));
+    command::run(&mut optimised)
+}
+
+/// Measures the programs as they were last built, prints the table and writes it to
+/// `target/bench.md`.
 ///
 /// # Errors
 /// Something does not work, a bar is missed, or the machine was too unsteady to tell.
-pub fn run(quick: bool) -> Result<()> {
+pub fn measure(quick: bool) -> Result<()> {
     setup::require_root("bench")?;
     let steps = Steps::default();
     let runs = if quick { QUICK_RUNS } else { RUNS };
-    steps.step("build optimised, pack the images", || {
-        pack::pack_for_demo(Profile::Release)
-    })?;
     let mut config = WorldConfig::new(Profile::Release.folder().join("sutler"));
-    config.images = places::images();
+    config.images = kept_images();
     let mut report = Report::of_machine(&std::env::temp_dir());
     measure_fresh(&config, &steps, runs, &mut report)?;
     measure_warm(config, &steps, runs, &mut report)?;
@@ -87,6 +105,20 @@ pub fn run(quick: bool) -> Result<()> {
         [] => Ok(()),
         missed => bail!("missed: {}", missed.join("; ")),
     }
+}
+
+/// Where the images of optimised programs are kept: tests pack theirs under the same names.
+fn kept_images() -> PathBuf {
+    places::target().join("bench-images")
+}
+
+fn keep_images() -> Result<()> {
+    let kept = kept_images();
+    fs::create_dir_all(&kept).with_context(|| kept.display().to_string())?;
+    for image in ["busybox.oci.tar", "sutler-local.oci.tar"] {
+        fs::copy(places::images().join(image), kept.join(image)).context(image)?;
+    }
+    Ok(())
 }
 
 /// Clusters that start from nothing.
