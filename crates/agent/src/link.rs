@@ -155,7 +155,6 @@ impl Link {
             .client
             .events(agent_id, self.register.incarnation)
             .await?;
-        self.attempt = 0;
         self.status.send_modify(|status| {
             *status = AgentStatus {
                 connected: true,
@@ -215,6 +214,9 @@ impl Link {
                 posted = in_flight(&mut posting) => {
                     posted.result?;
                     self.outbox.acknowledge(&posted.told);
+                    // Only now: a master that opens streams and refuses what is told on them
+                    // must not be asked ten times a second.
+                    self.attempt = 0;
                     posting = None;
                 }
                 order = self.orders.recv() => match order {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures::StreamExt;
@@ -37,6 +39,7 @@ struct Books {
     updates: Mutex<Vec<Update>>,
     answers: Mutex<BTreeMap<String, Vec<u8>>>,
     registers: Mutex<Vec<Register>>,
+    refuses: AtomicBool,
     news: watch::Sender<u64>,
 }
 
@@ -73,6 +76,7 @@ impl Master {
             updates: Mutex::default(),
             answers: Mutex::default(),
             registers: Mutex::default(),
+            refuses: AtomicBool::new(false),
             news: watch::channel(0).0,
         });
         let app = Router::new()
@@ -115,6 +119,19 @@ impl Master {
         let text = serde_json::to_string(line).expect("it can be written as JSON");
         // Nobody listens while the agent is away; it gets the whole state when it is back.
         let _ = self.books.lines.send(text + "\n");
+    }
+
+    /// Refuses from now on whatever is told, or takes it again.
+    pub fn refuse_updates(&self, refuses: bool) {
+        self.books.refuses.store(refuses, Ordering::SeqCst);
+    }
+
+    /// Waits until an agent has registered so many times in all.
+    pub async fn wait_registers(&self, count: usize) {
+        self.wait("another registration", |_| {
+            (self.registers().len() >= count).then_some(())
+        })
+        .await;
     }
 
     /// Forgets all that was told so far.
@@ -228,6 +245,7 @@ impl Master {
 
 async fn register(State(books): State<Arc<Books>>, Json(body): Json<Register>) -> Json<Registered> {
     books.registers.lock().expect("never poisoned").push(body);
+    books.tell_news();
     Json(Registered {
         agent_id: books.agent_id,
         cluster_id: books.cluster_id,
@@ -246,10 +264,16 @@ async fn events(State(books): State<Arc<Books>>) -> Body {
     Body::from_stream(all.map(|line| Ok::<_, Infallible>(Bytes::from(line))))
 }
 
-async fn updates(State(books): State<Arc<Books>>, Json(body): Json<Updates>) -> &'static str {
+async fn updates(
+    State(books): State<Arc<Books>>,
+    Json(body): Json<Updates>,
+) -> Result<&'static str, StatusCode> {
+    if books.refuses.load(Ordering::SeqCst) {
+        return Err(StatusCode::BAD_REQUEST);
+    }
     books.updates().extend(body.updates);
     books.tell_news();
-    "{}"
+    Ok("{}")
 }
 
 async fn answer(

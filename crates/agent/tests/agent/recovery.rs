@@ -1,7 +1,7 @@
 //! Ends of the agent, wanted and unwanted: containers run on, and nothing is done twice.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sutler_agent::StartError;
 use sutler_api::agent::{AgentQuery, Update};
@@ -126,6 +126,22 @@ fn two_agents_cannot_share_a_state_directory() {
         | Err(StartError::OpenImages { .. }) => {}
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_master_that_refuses_what_is_told_is_asked_ever_more_seldom() {
+    let mut world = World::without_agent();
+    world.master.refuse_updates(true);
+    world.start().expect("the agent starts");
+    let since = Instant::now();
+    world.run(world.master.wait_registers(5));
+    // Four pauses of 100 ms, each twice as long as the one before.
+    assert!(since.elapsed() >= Duration::from_millis(1500));
+    world.master.refuse_updates(false);
+    let task = world.task("after", "true");
+    let task_id = task.task_id.clone();
+    world.master.run(task);
+    world.run(world.master.wait_end(&task_id));
 }
 
 #[test]
