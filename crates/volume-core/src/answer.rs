@@ -64,8 +64,11 @@ impl Volume {
             }
             // A plugin that cannot or will not say keeps our trust.
             Err(Failure {
-                verdict:
-                    Verdict::Refused | Verdict::Exhausted | Verdict::AlreadyExists | Verdict::NotNow,
+                verdict: Verdict::Refused | Verdict::Exhausted,
+                ..
+            })
+            | Err(Failure {
+                verdict: Verdict::AlreadyExists | Verdict::NotNow,
                 ..
             }) => {}
         }
