@@ -206,7 +206,7 @@ pub fn attach(image: &Path, lifetime: Lifetime) -> Result<Loop, LoopError> {
     })?;
     for _ in 0..ATTACH_TRIES {
         let device = Loop::open(free_number()?)?;
-        match device.configure(&file, lifetime) {
+        match device.take(&file, lifetime) {
             Ok(()) => return Ok(device),
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
             Err(source) => return Err(device.failed("attach", source)),
@@ -249,11 +249,15 @@ impl Loop {
         self.number
     }
 
-    /// Gives the device back; the kernel does it once its last user is gone.
+    /// Gives the device back, without the write protection that the kernel would keep for its
+    /// next user; it goes once its last user is gone.
     ///
     /// # Errors
     /// The kernel refused.
     pub fn detach(self) -> Result<(), LoopError> {
+        if self.is_read_only()? {
+            self.set_read_only(false)?;
+        }
         // SAFETY: LOOP_CLR_FD takes no argument.
         let done = unsafe { ioctl(&self.file, NoArg::<LOOP_CLR_FD>::new()) };
         match done {
@@ -335,6 +339,15 @@ impl Loop {
             )
         }?;
         Ok(info)
+    }
+
+    /// Attaches the image, and lifts the write protection that a former user has left.
+    fn take(&self, image: &File, lifetime: Lifetime) -> io::Result<()> {
+        self.configure(image, lifetime)?;
+        if self.is_read_only().map_err(io::Error::other)? {
+            self.set_read_only(false).map_err(io::Error::other)?;
+        }
+        Ok(())
     }
 
     fn configure(&self, image: &File, lifetime: Lifetime) -> io::Result<()> {

@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::FileExt as _;
 
+use rustix::ioctl::IntegerSetter;
+
 use super::*;
 
 /// Detaches what a test attached, also when it fails.
@@ -112,4 +114,63 @@ fn a_grown_image_shows_after_a_refresh_and_protection_holds() {
     assert!(device.is_read_only().expect("ask"));
     let written = node().and_then(|file| file.write_all_at(&[8; 512], 0));
     assert!(written.is_err(), "a protected device took a write");
+}
+
+#[test]
+fn write_protection_is_not_left_to_the_next_user_of_a_device() {
+    let image = Image::new(1 << 20);
+    let device = attach(&image.path, Lifetime::UntilDetached).expect("attach");
+    device.set_read_only(true).expect("protect");
+    // A second handle keeps the device from being taken by others before the look.
+    let second = Loop::open(device.number()).expect("open");
+    device.detach().expect("detach");
+    assert!(!second.is_read_only().expect("ask"));
+}
+
+#[test]
+fn write_protection_left_by_a_former_user_is_lifted() {
+    let image = Image::new(1 << 20);
+    let own = OwnDevice::new();
+    let device = Loop::open(own.0).expect("open");
+    device.set_read_only(true).expect("protect");
+    let file = File::options().read(true).write(true).open(&image.path);
+    let taken = device.take(&file.expect("open"), Lifetime::UntilUnused);
+    taken.expect("attach");
+    assert!(!device.is_read_only().expect("ask"));
+}
+
+/// A loop device that the kernel gives to nobody who asks for a free one while there are
+/// others; it goes with the test.
+struct OwnDevice(u32);
+
+impl OwnDevice {
+    const LOOP_CTL_ADD: Opcode = 0x4C80;
+    const LOOP_CTL_REMOVE: Opcode = 0x4C81;
+
+    fn new() -> Self {
+        // Far above what the kernel counts up from, below its 2^20 minor numbers.
+        let number = 500_000 + std::process::id() % 500_000;
+        let control = File::open(CONTROL).expect("open");
+        let number_given = usize::try_from(number).expect("fits");
+        // SAFETY: LOOP_CTL_ADD takes a number, not a pointer.
+        let added = unsafe {
+            let add = IntegerSetter::<{ Self::LOOP_CTL_ADD }>::new_usize(number_given);
+            ioctl(&control, add)
+        };
+        added.expect("add a loop device");
+        Self(number)
+    }
+}
+
+impl Drop for OwnDevice {
+    fn drop(&mut self) {
+        let number = usize::try_from(self.0).expect("fits");
+        if let Ok(control) = File::open(CONTROL) {
+            // SAFETY: LOOP_CTL_REMOVE takes a number, not a pointer.
+            let _ = unsafe {
+                let remove = IntegerSetter::<{ Self::LOOP_CTL_REMOVE }>::new_usize(number);
+                ioctl(&control, remove)
+            };
+        }
+    }
 }
