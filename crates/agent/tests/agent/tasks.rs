@@ -135,9 +135,12 @@ fn a_stop_lets_the_task_end_itself_and_kills_one_that_does_not() {
     world.run(async {
         let kind = world.task(
             "kind",
-            "trap 'echo bye; exit 7' TERM; while :; do sleep 0.1; done",
+            "trap 'exit 7' TERM; echo trapped; while :; do sleep 0.1; done",
         );
-        let mut deaf = world.task("deaf", "trap '' TERM; while :; do sleep 0.1; done");
+        let mut deaf = world.task(
+            "deaf",
+            "trap '' TERM; echo trapped; while :; do sleep 0.1; done",
+        );
         deaf.stop_grace_ms = 300;
         for (spec, code, signal) in [(kind, Some(7), None), (deaf, None, Some(9))] {
             let id = spec.task_id.clone();
@@ -146,6 +149,16 @@ fn a_stop_lets_the_task_end_itself_and_kills_one_that_does_not() {
                 .master
                 .wait_task(&id, |r| r.state == TaskState::Running)
                 .await;
+            // A signal that comes before the trap is set finds no handler.
+            let said = || {
+                world.master.ask(AgentQuery::TaskLogs {
+                    task_id: id.clone(),
+                    log: logs(LogStream::Stdout),
+                })
+            };
+            while !said().await.contains("trapped") {
+                tokio::task::yield_now().await;
+            }
             world.master.stop(&id);
             let report = world.master.wait_end(&id).await;
             assert_eq!(report.state, TaskState::Killed, "{id}");

@@ -149,7 +149,9 @@ fn a_config_must_fit_its_manifest_and_the_machine() {
     let host = Platform::host();
     let fits = json!({
         "os": "linux", "architecture": host.architecture,
-        "config": {"Entrypoint": null, "Cmd": ["sh"], "Labels": null, "ExposedPorts": {"1/tcp": {}}},
+        "config": {
+            "Entrypoint": null, "Cmd": ["sh"], "Labels": null, "ExposedPorts": {"1/tcp": {}},
+        },
         "rootfs": {"type": "layers", "diff_ids": [digest("d")]}, "history": null,
     });
     let run: ImageConfig = check(fits.clone()).unwrap().config.into();
