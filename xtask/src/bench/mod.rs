@@ -58,6 +58,9 @@ use crate::{command, pack, setup};
 /// Runs of each figure.
 const RUNS: usize = 7;
 
+/// Fewest good runs to judge by, however many were wanted.
+const GOOD_RUNS_MIN: usize = 5;
+
 /// Runs of a quick look.
 const QUICK_RUNS: usize = 2;
 
@@ -146,13 +149,10 @@ fn measure_warm(
 ) -> Result<()> {
     let mut world = steps.step("start a cluster", || World::up(config))?;
     let interleaved = interleaved(&world, steps, runs)?;
-    for run in interleaved.iter().filter(|run| run.is_void()) {
-        let drifted = run.drifted().join(", ");
-        report.note(format!(
-            "a run of volumes and containers is void, drifted: {drifted}"
-        ));
+    for run in &interleaved {
+        report.note(run.summary());
     }
-    report.figures(rounds::figures(&interleaved, runs));
+    report.figures(rounds::figures(&interleaved, runs.min(GOOD_RUNS_MIN)));
     let api = Api::connect(world.state_dir())?;
     let measure = |run| {
         let name = format!("run {run} of {runs}: syncs and processor time of creates");
@@ -174,9 +174,7 @@ fn interleaved(world: &World, steps: &Steps, wanted: usize) -> Result<Vec<Run>> 
             good(&runs) + 1
         );
         let run = steps.step(&name, || stage.run())?;
-        if run.is_void() {
-            println!("  void, drifted: {}", run.drifted().join(", "));
-        }
+        println!("  {}", run.summary());
         runs.push(run);
     }
     Ok(runs)

@@ -178,6 +178,16 @@ impl Run {
         !self.drifted().is_empty()
     }
 
+    /// Says in one line what it found, and whether that counts.
+    pub(super) fn summary(&self) -> String {
+        let (volume, container) = (self.volume_ratio(), self.container_ratio());
+        let counts = match self.drifted().as_slice() {
+            [] => String::new(),
+            drifted => format!(", void: {} drifted", drifted.join(", ")),
+        };
+        format!("volume {volume:.2} ×, container {container:.2} ×{counts}")
+    }
+
     /// Names the calibrators that drifted, with their shares.
     pub(super) fn drifted(&self) -> Vec<String> {
         let calibrators = [
@@ -194,10 +204,11 @@ impl Run {
     }
 }
 
-/// Gives the lines of the table. With too few good runs it shows all, and nothing is kept.
-pub(super) fn figures(all: &[Run], wanted: usize) -> Vec<Figure> {
+/// Gives the lines of the table. With less than `fewest` good runs it shows all,
+/// and no bar is kept.
+pub(super) fn figures(all: &[Run], fewest: usize) -> Vec<Figure> {
     let good: Vec<&Run> = all.iter().filter(|run| !run.is_void()).collect();
-    let enough = good.len() >= wanted;
+    let enough = good.len() >= fewest;
     let runs = if enough { good } else { all.iter().collect() };
     let lines = volume_figures(&runs)
         .into_iter()
