@@ -8,7 +8,7 @@ use sutler_api::task::TaskSpec;
 use sutler_api::volume::AccessType;
 use sutler_api::{ErrorKind, Problem};
 use sutler_containers::image::ImageConfig;
-use sutler_containers::runtime::{ContainerSpec, EnvVar, Limits, MountSpec, Signal};
+use sutler_containers::runtime::{ContainerSpec, DeviceSpec, EnvVar, Limits, MountSpec, Signal};
 use sutler_node_core::task::VolumeAt;
 
 use crate::machine::task_container;
@@ -64,7 +64,10 @@ pub(crate) fn task_spec(
         match at.access {
             AccessType::Mount => {}
             // The node alone would be refused by the container's device rules.
-            AccessType::Block => spec.devices.push(PathBuf::from(&at.path)),
+            AccessType::Block => spec.devices.push(DeviceSpec {
+                path: PathBuf::from(&at.path),
+                read_only: volume.read_only,
+            }),
         }
     }
     Ok(spec)

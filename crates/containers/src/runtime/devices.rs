@@ -29,6 +29,8 @@ pub struct Device {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Whether it may not be opened for writing.
+    pub read_only: bool,
 }
 
 impl Device {
@@ -52,6 +54,7 @@ impl Device {
             mode: meta.mode() & 0o7777,
             uid: meta.uid(),
             gid: meta.gid(),
+            read_only: false,
         })
     }
 }

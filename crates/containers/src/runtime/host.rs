@@ -9,7 +9,7 @@ use super::capabilities::CapabilitySet;
 use super::cgroup::{self, CgroupMode};
 use super::devices::{self, Device};
 use super::error::{StartError, StartFailure};
-use super::spec::{ContainerSpec, MountKind};
+use super::spec::{ContainerSpec, DeviceSpec, MountKind};
 
 /// What a configuration needs to know of the host.
 #[derive(Debug, Clone)]
@@ -63,11 +63,15 @@ fn read_devices(spec: &ContainerSpec) -> Result<Vec<Device>, StartError> {
     if spec.privileged {
         return read("/dev", devices::all_devices(Path::new("/dev")));
     }
-    let one = |path: &PathBuf| {
-        Device::read(path).map_err(|error| StartError::InvalidSpec {
+    let one = |asked: &DeviceSpec| match Device::read(&asked.path) {
+        Ok(device) => Ok(Device {
+            read_only: asked.read_only,
+            ..device
+        }),
+        Err(error) => Err(StartError::InvalidSpec {
             id: spec.id.clone(),
-            reason: format!("device {}: {error}", path.display()),
-        })
+            reason: format!("device {}: {error}", asked.path.display()),
+        }),
     };
     spec.devices.iter().map(one).collect()
 }

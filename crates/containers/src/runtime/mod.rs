@@ -54,8 +54,8 @@ pub use runc::{Runc, Runtime, RuntimeError, RuntimeState};
 pub use shim::shim_main;
 pub use signal::Signal;
 pub use spec::{
-    ContainerId, ContainerSpec, EnvVar, InvalidContainerId, Limits, LogLimits, MountKind,
-    MountSpec, Propagation,
+    ContainerId, ContainerSpec, DeviceSpec, EnvVar, InvalidContainerId, Limits, LogLimits,
+    MountKind, MountSpec, Propagation,
 };
 pub use status::{
     Adopted, AdoptedState, Ended, ExitRecord, ExitStatus, LogQuery, LogStart, LogStream, Started,

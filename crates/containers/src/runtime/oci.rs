@@ -368,9 +368,10 @@ fn device_rules(spec: &ContainerSpec, host: &HostFacts) -> Vec<Value> {
         json!({ "allow": true, "type": "b", "access": "m" }),
     ];
     rules.extend(host.devices.iter().map(|device| {
+        let access = if device.read_only { "rm" } else { "rwm" };
         json!({
             "allow": true, "type": device_kind(device), "major": device.major,
-            "minor": device.minor, "access": "rwm"
+            "minor": device.minor, "access": access
         })
     }));
     rules

@@ -222,8 +222,8 @@ pub struct ContainerSpec {
     pub user: String,
     /// Mounts beside the usual `/proc`, `/dev` and `/sys`; one at or above a usual one replaces it.
     pub mounts: Vec<MountSpec>,
-    /// Host device nodes, given at the same path with read, write and mknod.
-    pub devices: Vec<PathBuf>,
+    /// Host device nodes, given at the same path.
+    pub devices: Vec<DeviceSpec>,
     /// Our own bounding set of capabilities, all devices, writable `/sys`, no seccomp filter, no
     /// hidden paths.
     pub privileged: bool,
@@ -252,6 +252,16 @@ pub struct ContainerSpec {
     pub hostname: Option<String>,
     /// Bounds on the kept logs.
     pub log_limits: LogLimits,
+}
+
+/// A device node of the host that a container may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceSpec {
+    /// On the host and in the container.
+    pub path: PathBuf,
+    /// Whether opening it for writing is refused: a read-only mount of a node protects the
+    /// node alone, not what is behind it.
+    pub read_only: bool,
 }
 
 impl ContainerSpec {

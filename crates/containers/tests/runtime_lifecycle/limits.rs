@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use sutler_containers::runtime::{ContainerSpec, ExitStatus, Limits};
+use sutler_containers::runtime::{ContainerSpec, DeviceSpec, ExitStatus, Limits};
 
 use crate::world::World;
 
@@ -92,11 +92,33 @@ async fn only_listed_devices_can_be_used() {
     let spec = world.sh("with", &format!("{use_it} && head -c 0 /tmp/d"));
     let with = world
         .run(&ContainerSpec {
-            devices: vec![device.into()],
+            devices: vec![given(device, false)],
             ..spec
         })
         .await;
     assert_eq!(with.status, ExitStatus::Code(0));
+}
+
+fn given(device: &str, read_only: bool) -> DeviceSpec {
+    DeviceSpec {
+        path: device.into(),
+        read_only,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_given_for_reading_cannot_be_opened_for_writing() {
+    let world = World::new();
+    let device = "/dev/loop-control";
+    let open = format!("true < {device} || exit 40; true <> {device} || exit 41");
+    for (name, read_only, status) in [("rw", false, 0), ("ro", true, 41)] {
+        let spec = ContainerSpec {
+            devices: vec![given(device, read_only)],
+            ..world.sh(name, &format!("({open})"))
+        };
+        let ended = world.run(&spec).await;
+        assert_eq!(ended.status, ExitStatus::Code(status), "{name}");
+    }
 }
 
 fn own_bounding_set() -> String {
