@@ -198,6 +198,12 @@ impl PluginFacts {
             .then_some(Expansion::Offline)
     }
 
+    /// Whether a volume may be grown while it is in use: unless the plugin says that it must
+    /// not be. Many that can say nothing, as Kubernetes never asks; the call tells then.
+    pub fn may_grow_in_use(&self) -> bool {
+        self.expansion() != Some(Expansion::Offline)
+    }
+
     /// Makes one plugin of its controller half and its node half.
     ///
     /// # Errors
@@ -325,6 +331,33 @@ impl NodeCap {
             Wire::VolumeMountGroup => Some(NodeCap::VolumeMountGroup),
             Wire::GetVolumeHealth => Some(NodeCap::GetVolumeHealth),
             Wire::GetStorageHealth => Some(NodeCap::GetStorageHealth),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growing_in_use_is_tried_unless_the_plugin_forbids_it() {
+        for (caps, may) in [
+            (vec![], true),
+            (vec![PluginCap::ExpansionOnline], true),
+            (vec![PluginCap::ExpansionOffline], false),
+        ] {
+            let facts = PluginFacts {
+                name: "x".to_owned(),
+                vendor_version: String::new(),
+                manifest: BTreeMap::new(),
+                plugin_caps: caps.into_iter().collect(),
+                controller_caps: BTreeSet::new(),
+                node_caps: BTreeSet::new(),
+                node: None,
+                serves_controller: true,
+                serves_node: true,
+            };
+            assert_eq!(facts.may_grow_in_use(), may, "{:?}", facts.plugin_caps);
         }
     }
 }

@@ -465,7 +465,7 @@ fn abilities(up: &PluginUp) -> Abilities {
         stages: facts.stages(),
         expands_controller: facts.expands_controller(),
         expands_node: facts.expands_node(),
-        expands_online: facts.expansion() == Some(sutler_csi::Expansion::Online),
+        expands_online: facts.may_grow_in_use(),
         single_node_modes: facts.knows_single_node_modes(),
     }
 }
