@@ -1,8 +1,9 @@
 //! What the main loop is told by its own effects.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sutler_api::id::{PluginName, TaskId};
+use sutler_api::id::{ClassName, PluginName, TaskId};
 use sutler_api::{Bytes, Problem};
 use sutler_containers::image::{GcReport, Image};
 use sutler_csi::{PluginClient, PluginFacts};
@@ -25,8 +26,8 @@ pub(crate) enum Event {
     PluginPulled(PluginName, u64, Result<Arc<Image>, Problem>),
     /// A conversation with a plugin has ended; what it said, if it answered.
     PluginProbed(PluginName, u64, ProbeOutcome, Option<Talk>),
-    /// What a plugin told of its capacity.
-    Capacity(PluginName, u64, Option<Bytes>),
+    /// What a plugin told of the room that is left for its classes.
+    Capacity(PluginName, u64, BTreeMap<ClassName, Bytes>),
     /// Images were collected.
     Collected(Result<GcReport, String>),
     /// An effect without an end to tell is done.

@@ -380,6 +380,19 @@ impl PluginDefinition {
         classes
     }
 
+    /// Gives a class's parameters, with the defaults of those that it leaves out.
+    pub fn parameters_of(&self, class: &ClassDefinition) -> BTreeMap<String, String> {
+        let mut parameters = class.parameters.clone();
+        for param in &self.params {
+            if let Some(default) = &param.default {
+                parameters
+                    .entry(param.key.clone())
+                    .or_insert_with(|| default.clone());
+            }
+        }
+        parameters
+    }
+
     fn templated_texts(&self) -> BTreeSet<&String> {
         let mut texts: BTreeSet<&String> = self.args.texts().into_iter().collect();
         texts.extend(self.env.values());
@@ -434,9 +447,12 @@ fn parse_mount(text: &str) -> Result<DefinedMount, DefinitionError> {
         Some("rslave") => MountMode::Slave,
         Some(_) => return Err(fault()),
     };
-    let absolute = |path: &str| path.starts_with('/') && !path.split('/').any(|p| p == "..");
-    let host_ok = absolute(&host) || host.starts_with("{{");
-    if parts.next().is_some() || !host_ok || !absolute(&container) {
+    // A leading variable such as `{{state_dir}}` stands for an absolute path, on both sides:
+    // a driver that keeps absolute paths of its own wants its folder at the machine's path.
+    let absolute = |path: &str| {
+        (path.starts_with('/') || path.starts_with("{{")) && !path.split('/').any(|p| p == "..")
+    };
+    if parts.next().is_some() || !absolute(&host) || !absolute(&container) {
         return Err(fault());
     }
     Ok(DefinedMount {
@@ -514,6 +530,27 @@ mod tests {
             "{}",
             refused(&long)
         );
+    }
+
+    #[test]
+    fn a_folder_by_variable_may_be_mounted_at_its_own_path() {
+        let mount = |text: &str| {
+            let mount = parse_mount(text).expect(text);
+            (mount.host, mount.container)
+        };
+        let own = "{{state_dir}}".to_owned();
+        assert_eq!(mount("{{state_dir}}"), (own.clone(), own.clone()));
+        let shared = mount("{{state_dir}}:{{state_dir}}:rshared");
+        assert_eq!(shared, (own.clone(), own.clone()));
+        assert_eq!(mount("{{state_dir}}:/data"), (own, "/data".to_owned()));
+        for bad in [
+            "{{state_dir}}/../..",
+            "/dev:{{state_dir}}/../x",
+            "/dev:data",
+            "",
+        ] {
+            assert!(parse_mount(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -96,8 +96,9 @@ pub struct PluginInstanceView {
     /// When it is started again.
     #[schema(value_type = Option<String>)]
     pub retry_at: Option<Timestamp>,
-    /// Free bytes, where the plugin tells.
-    pub free: Option<Bytes>,
+    /// Free bytes by class, where the plugin tells.
+    #[schema(value_type = BTreeMap<String, Bytes>)]
+    pub free: BTreeMap<ClassName, Bytes>,
     /// The image digest that runs.
     pub image_digest: Option<String>,
     /// Progress of the pull, while one runs.

@@ -86,13 +86,8 @@ impl Books {
 impl Class<'_> {
     /// Gives the parameters for CreateVolume: the class's, checked and with defaults.
     pub(crate) fn parameters(&self) -> Result<BTreeMap<String, String>, Problem> {
-        let mut parameters = self.definition.parameters.clone();
+        let parameters = self.plugin.definition.parameters_of(&self.definition);
         for param in &self.plugin.definition.params {
-            if let Some(default) = &param.default {
-                parameters
-                    .entry(param.key.clone())
-                    .or_insert_with(|| default.clone());
-            }
             if param.required && !parameters.contains_key(&param.key) {
                 return Err(Problem::new(
                     ErrorKind::Invalid,

@@ -1,22 +1,21 @@
 //! Where a volume or a task may go, and why not elsewhere.
 
-use sutler_api::id::{AgentId, AgentName};
-use sutler_api::plugin::PluginState;
+use sutler_api::id::{AgentId, AgentName, ClassName};
+use sutler_api::plugin::{PluginInstanceView, PluginState};
 use sutler_api::{Bytes, ErrorKind, Problem};
 
 use crate::books::Books;
-use crate::definition::join;
+use crate::definition::{Class, join};
 use crate::record::{AgentRecord, PluginRecord};
 use crate::views;
 
 impl Books {
-    /// Tells whether a plugin can serve on a machine: its free bytes if it tells them, or
-    /// why it cannot.
+    /// Gives what a plugin that can serve on a machine said there, or why it cannot.
     pub(crate) fn readiness(
         &self,
         plugin: &PluginRecord,
         agent_id: AgentId,
-    ) -> Result<Option<Bytes>, String> {
+    ) -> Result<&PluginInstanceView, String> {
         if !self.belongs_on(plugin, agent_id) {
             return Err(format!("it runs on {} only", join(&plugin.on)));
         }
@@ -34,7 +33,7 @@ impl Books {
             return Err("it has not begun to start".to_owned());
         };
         if instance.state == PluginState::Ready {
-            return Ok(instance.free);
+            return Ok(instance);
         }
         let state = views::plugin_state_word(instance.state);
         Err(match &instance.problem {
@@ -69,31 +68,34 @@ impl Books {
     /// Chooses the machine for a new volume: the wanted one, else the one with most free.
     pub(crate) fn place_volume(
         &self,
-        plugin: &PluginRecord,
+        class: &Class<'_>,
         size: Bytes,
         wanted: Option<&AgentName>,
     ) -> Result<AgentId, Problem> {
-        let (agent, free) = match wanted {
+        let plugin = class.plugin;
+        let (agent, instance) = match wanted {
             Some(name) => {
                 let agent = self.agent_called(name)?;
-                let free = self
+                let instance = self
                     .readiness(plugin, agent.agent_id)
                     .map_err(|why| self.not_ready_on(plugin, agent, &why))?;
-                (agent, free)
+                (agent, instance)
             }
-            None => self.roomiest(plugin)?,
+            None => self.roomiest(class)?,
         };
-        check_fits(plugin, size, free, &agent.name)?;
+        check_fits(&class.name, size, instance, &agent.name)?;
         Ok(agent.agent_id)
     }
 
-    fn roomiest(&self, plugin: &PluginRecord) -> Result<(&AgentRecord, Option<Bytes>), Problem> {
+    fn roomiest(&self, class: &Class<'_>) -> Result<(&AgentRecord, &PluginInstanceView), Problem> {
+        let plugin = class.plugin;
+        let free = |instance: &PluginInstanceView| instance.free.get(&class.name).copied();
         let agents = self.durable.agents.values();
         let ready =
             agents.filter_map(|agent| Some((agent, self.readiness(plugin, agent.agent_id).ok()?)));
         // By name among equals, so that the same books give the same place.
         ready
-            .max_by(|(a, a_free), (b, b_free)| a_free.cmp(b_free).then(b.name.cmp(&a.name)))
+            .max_by(|(a, on_a), (b, on_b)| free(on_a).cmp(&free(on_b)).then(b.name.cmp(&a.name)))
             .ok_or_else(|| self.ready_nowhere(plugin))
     }
 
@@ -145,21 +147,21 @@ impl Books {
     }
 }
 
-/// Refuses a size over what the plugin says is free; it has the last word at CreateVolume.
+/// Refuses a size over what the plugin says is free for the class; it has the last word at
+/// CreateVolume.
 pub(crate) fn check_fits(
-    plugin: &PluginRecord,
+    class: &ClassName,
     size: Bytes,
-    free: Option<Bytes>,
+    instance: &PluginInstanceView,
     agent: &AgentName,
 ) -> Result<(), Problem> {
-    match free {
-        Some(free) if size > free => Err(Problem::new(
+    match instance.free.get(class) {
+        Some(free) if size > *free => Err(Problem::new(
             ErrorKind::Exhausted,
             format!(
-                "{size} ({} bytes) do not fit: plugin {} has {free} ({} bytes) free on machine \
-                 {agent}",
+                "{size} ({} bytes) do not fit: class {class} has {free} ({} bytes) free on \
+                 machine {agent}",
                 size.get(),
-                plugin.name,
                 free.get()
             ),
         )

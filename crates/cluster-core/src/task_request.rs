@@ -9,6 +9,7 @@ use sutler_api::{Bytes, ErrorKind, Problem};
 use uuid::Uuid;
 
 use crate::books::{Books, Turn};
+use crate::definition::Class;
 use crate::places::check_fits;
 use crate::record::{AgentRecord, Change, TaskRecord, VolumePhase, VolumeRecord};
 use crate::step::Reply;
@@ -249,16 +250,17 @@ impl Books {
 
     /// Chooses among the connected machines that can make all of the volumes.
     fn least_busy(&self, volumes: &[TaskVolumeRequest]) -> Result<AgentId, Problem> {
-        let mut plugins = Vec::new();
+        let mut classes = Vec::new();
         for volume in volumes {
-            plugins.push((self.class(volume.class.as_ref())?.plugin, volume.size));
+            classes.push((self.class(volume.class.as_ref())?, volume.size));
         }
         let fits = |agent: &&AgentRecord| {
             self.connected(agent.agent_id)
-                && plugins.iter().all(|(plugin, size)| {
-                    self.readiness(plugin, agent.agent_id).is_ok_and(|free| {
+                && classes.iter().all(|(class, size)| {
+                    let ready = self.readiness(class.plugin, agent.agent_id);
+                    ready.is_ok_and(|instance| {
                         let size = size.unwrap_or_default();
-                        check_fits(plugin, size, free, &agent.name).is_ok()
+                        check_fits(&class.name, size, instance, &agent.name).is_ok()
                     })
                 })
         };
@@ -267,10 +269,10 @@ impl Books {
         if let Some(agent) = least {
             return Ok(agent.agent_id);
         }
-        for (plugin, size) in &plugins {
-            self.place_volume(plugin, size.unwrap_or_default(), None)?;
+        for (class, size) in &classes {
+            self.place_volume(class, size.unwrap_or_default(), None)?;
         }
-        let what = match plugins.is_empty() {
+        let what = match classes.is_empty() {
             true => "no machine is connected",
             false => "no one machine can make all of the volumes",
         };
@@ -318,7 +320,7 @@ impl Books {
                 access: AccessType::Mount,
                 fs_type: None,
             };
-            let place = |plugin: &_| self.place_volume(plugin, *size, Some(&agent));
+            let place = |class: &Class<'_>| self.place_volume(class, *size, Some(&agent));
             drafts.push(self.draft_volume(*id, &new, place)?.0);
         }
         Ok(drafts)

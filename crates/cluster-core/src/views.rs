@@ -3,6 +3,8 @@
 //! Changes nothing. What a machine that is not connected last told stays visible, with a
 //! problem that says so.
 
+use std::collections::BTreeMap;
+
 use sutler_api::agent::Outcome;
 use sutler_api::id::{AgentId, OperationUuid, PluginName, TaskId, VolumeName};
 use sutler_api::operation::{OperationState, OperationView};
@@ -341,7 +343,7 @@ impl Books {
                 problem: None,
                 log_tail: Vec::new(),
                 retry_at: None,
-                free: None,
+                free: BTreeMap::new(),
                 image_digest: None,
                 progress: None,
             },
@@ -402,8 +404,8 @@ impl Books {
         let view = |class: crate::definition::Class<'_>| {
             let agents = self.durable.agents.values();
             let free = agents.filter_map(|agent| {
-                let free = self.readiness(class.plugin, agent.agent_id).ok()??;
-                Some((agent.name.to_string(), free))
+                let instance = self.readiness(class.plugin, agent.agent_id).ok()?;
+                Some((agent.name.to_string(), *instance.free.get(&class.name)?))
             });
             ClassView {
                 plugin: class.plugin.name.clone(),

@@ -8,6 +8,7 @@ use sutler_api::{Bytes, ErrorKind, Problem, Timestamp};
 use uuid::Uuid;
 
 use crate::books::{Books, Turn};
+use crate::definition::Class;
 use crate::places::check_fits;
 use crate::record::{
     Change, EndedOperation, OperationAct, OperationRecord, VolumePhase, VolumeRecord,
@@ -64,14 +65,14 @@ impl Books {
         &self,
         id: Uuid,
         new: &NewVolume<'_>,
-        place: impl FnOnce(&crate::record::PluginRecord) -> Result<AgentId, Problem>,
+        place: impl FnOnce(&Class<'_>) -> Result<AgentId, Problem>,
     ) -> Result<(VolumeSpec, AgentId), Problem> {
         self.check_name_free(new.name)?;
         let size = checked_size(new.name, new.size)?;
         check_fs_type(new)?;
         let class = self.class(new.class)?;
         let parameters = class.parameters()?;
-        let agent_id = place(class.plugin)?;
+        let agent_id = place(&class)?;
         let fs_type = match new.access {
             AccessType::Mount => new
                 .fs_type
@@ -175,9 +176,12 @@ impl Books {
         {
             return conflict(format!("plugin {} cannot grow volumes", plugin.name));
         }
-        let free = instance.and_then(|(_, instance)| instance.free);
+        let Some((_, instance)) = instance else {
+            return Ok(());
+        };
         let more = Bytes(size.get() - present.get());
-        check_fits(plugin, more, free, &self.agent_name(volume.agent_id))
+        let agent = self.agent_name(volume.agent_id);
+        check_fits(&volume.spec.class, more, instance, &agent)
     }
 }
 
@@ -194,9 +198,9 @@ impl Turn<'_> {
             access: request.access,
             fs_type: request.fs_type.as_deref(),
         };
-        let (spec, agent_id) = self.books.draft_volume(seed, &new, |plugin| {
+        let (spec, agent_id) = self.books.draft_volume(seed, &new, |class| {
             self.books
-                .place_volume(plugin, request.size, request.agent.as_ref())
+                .place_volume(class, request.size, request.agent.as_ref())
         })?;
         let volume_id = spec.volume_id;
         let operation_uuid = self.accept_volume(spec, agent_id);

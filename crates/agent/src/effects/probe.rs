@@ -1,10 +1,12 @@
 //! One conversation with a plugin: is it there, is it ready, what is it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sutler_api::Bytes;
+use sutler_api::id::ClassName;
 use sutler_api::plugin::PluginFactsView;
 use sutler_csi::call::GetCapacity;
 use sutler_csi::{Code, CsiError, PluginClient, PluginFacts, interrogate};
@@ -15,6 +17,9 @@ use crate::event::Talk;
 /// Time for one answer. A healthy plugin needs milliseconds; one that waits for its back end
 /// should say that it is not ready rather than hang.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// The classes of a plugin, with the parameters of each.
+pub(crate) type Classes = Vec<(ClassName, BTreeMap<String, String>)>;
 
 /// Asks a plugin. `known` is what it said in this run before, and spares the questions.
 pub(crate) async fn probe(socket: PathBuf, known: Option<Talk>) -> (ProbeOutcome, Option<Talk>) {
@@ -53,17 +58,37 @@ pub(crate) async fn probe(socket: PathBuf, known: Option<Talk>) -> (ProbeOutcome
     )
 }
 
-/// Asks how much room is left; `None` where the plugin does not say.
-pub(crate) async fn capacity(talk: Talk) -> Option<Bytes> {
+/// Asks how much room is left for each class, with its parameters, as it would be given to
+/// `CreateVolume`: a plugin with several pools tells them apart by these alone. Left out are
+/// the classes of which the plugin does not say.
+pub(crate) async fn capacities(talk: Talk, classes: Classes) -> BTreeMap<ClassName, Bytes> {
+    let mut free = BTreeMap::new();
     if !talk.facts.gets_capacity() {
-        return None;
+        return free;
     }
+    let mut told: BTreeMap<BTreeMap<String, String>, Option<Bytes>> = BTreeMap::new();
+    for (class, parameters) in classes {
+        let bytes = match told.get(&parameters) {
+            Some(bytes) => *bytes,
+            None => {
+                let bytes = capacity(&talk, parameters.clone()).await;
+                told.insert(parameters, bytes);
+                bytes
+            }
+        };
+        free.extend(bytes.map(|bytes| (class, bytes)));
+    }
+    free
+}
+
+async fn capacity(talk: &Talk, parameters: BTreeMap<String, String>) -> Option<Bytes> {
     let place = talk
         .facts
         .node
         .as_ref()
         .filter(|_| talk.facts.has_topology());
     let args = GetCapacity {
+        parameters,
         topology: place.map(|node| node.topology.clone()),
         ..GetCapacity::default()
     };

@@ -1,10 +1,10 @@
 //! Plugins in the main loop: their machines, their effects, their reports.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sutler_api::agent::Update;
-use sutler_api::id::PluginName;
+use sutler_api::id::{ClassName, PluginName};
 use sutler_api::plugin::{DesiredPlugin, PluginInstanceView};
 use sutler_api::{Bytes, Problem};
 use sutler_containers::image::Image;
@@ -18,7 +18,7 @@ use super::Spine;
 use super::timers::Wake;
 use super::turn::{Todo, Turn};
 use crate::effects::plugin::{Subject, user};
-use crate::effects::probe::{capacity, probe};
+use crate::effects::probe::{Classes, capacities, probe};
 use crate::effects::pull::{Wanted, pull};
 use crate::event::{Event, Talk};
 
@@ -32,7 +32,7 @@ pub(super) struct PluginCell {
     pub image: Option<Arc<Image>>,
     /// What it said in this run.
     pub talk: Option<Talk>,
-    free: Option<Bytes>,
+    free: BTreeMap<ClassName, Bytes>,
     told: Option<PluginInstanceView>,
     pull: Option<AbortHandle>,
     watch: Option<AbortHandle>,
@@ -45,7 +45,7 @@ impl PluginCell {
             machine,
             image: None,
             talk: None,
-            free: None,
+            free: BTreeMap::new(),
             told: None,
             pull: None,
             watch: None,
@@ -91,10 +91,10 @@ impl Spine {
             return;
         };
         let agent = &self.ground.machine.name;
-        let before = cell.machine.report(agent, None);
+        let before = cell.machine.report(agent, &cell.free);
         let run = cell.machine.run();
         let step = cell.machine.on_event(event, Self::now());
-        let told = cell.machine.report(agent, None);
+        let told = cell.machine.report(agent, &cell.free);
         if before.state != told.state {
             let cause = told.problem.as_ref().map(ToString::to_string);
             tracing::info!(plugin = %name, from = ?before.state, to = ?told.state, cause, "plugin");
@@ -313,8 +313,9 @@ impl Spine {
             return;
         };
         let run = cell.machine.run();
+        let classes = classes(cell);
         self.spawn("agent.plugin.capacity".to_owned(), async move {
-            let free = capacity(talk).await;
+            let free = capacities(talk, classes).await;
             Event::Capacity(plugin, run, free)
         });
     }
@@ -323,15 +324,17 @@ impl Spine {
         &mut self,
         plugin: &PluginName,
         run: u64,
-        free: Option<Bytes>,
+        free: BTreeMap<ClassName, Bytes>,
         turn: &mut Turn,
     ) {
         let Some(cell) = self.plugins.get_mut(plugin) else {
             return;
         };
         // A failed question keeps the last answer: it is advisory either way.
-        if cell.machine.run() == run && free.is_some() {
-            cell.free = free;
+        if cell.machine.run() == run && !free.is_empty() {
+            cell.free.extend(free);
+            let classes: BTreeSet<ClassName> = classes(cell).into_iter().map(|c| c.0).collect();
+            cell.free.retain(|class, _| classes.contains(class));
             turn.plugins.insert(plugin.clone());
         }
     }
@@ -343,7 +346,7 @@ impl Spine {
             let Some(cell) = self.plugins.get_mut(name) else {
                 continue;
             };
-            let instance = cell.machine.report(&agent, cell.free);
+            let instance = cell.machine.report(&agent, &cell.free);
             let gone = cell.machine.is_gone();
             if cell.told.as_ref() != Some(&instance) {
                 cell.told = Some(instance.clone());
@@ -368,4 +371,13 @@ impl Spine {
         self.tell_plugins(&all);
         self.tell(vec![Update::PluginsTold]);
     }
+}
+
+/// Gives the classes of a plugin with the parameters that `CreateVolume` would get.
+fn classes(cell: &PluginCell) -> Classes {
+    let definition = &cell.machine.wanted().definition;
+    let classes = definition.classes().into_iter();
+    classes
+        .map(|(name, class)| (name, definition.parameters_of(&class)))
+        .collect()
 }

@@ -1,6 +1,6 @@
 //! Plugins: every way of not coming up is told, and one that comes up serves volumes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::net::UnixListener;
 
 use sutler_api::Bytes;
@@ -9,6 +9,8 @@ use sutler_api::id::{ClassName, OperationUuid, VolumeId, VolumeName};
 use sutler_api::plugin::{PluginInstanceView, PluginState};
 use sutler_api::task::{TaskState, TaskVolume};
 use sutler_api::volume::{AccessType, VolumeSpec};
+use sutler_csi::Rpc;
+use sutler_csi::proto::GetCapacityRequest;
 use sutler_testkit::fake_plugin::{FakeConfig, FakePlugin};
 use uuid::Uuid;
 
@@ -126,6 +128,12 @@ fn a_plugin_that_answers_serves_a_volume_to_a_task_and_outlives_the_agent() {
     let mut world = World::new();
     let mut plugin = world.plugin("fake", "while :; do sleep 0.1; done");
     plugin.definition.startup_timeout = "60s".to_owned();
+    let slow = sutler_api::definition::ClassDefinition {
+        parameters: [("kind".to_owned(), "slow".to_owned())].into(),
+        ..Default::default()
+    };
+    let slow_name = ClassName::new("slow").expect("a name");
+    plugin.definition.class.insert(slow_name, slow);
     let name = plugin.name.clone();
     let ready = |i: &PluginInstanceView| i.state == PluginState::Ready;
     let (fake, operation, spec) = world.run(async {
@@ -144,7 +152,16 @@ fn a_plugin_that_answers_serves_a_volume_to_a_task_and_outlives_the_agent() {
             told.facts.expect("it answered").driver_name,
             "fake.csi.sutler.dev"
         );
-        world.master.wait_plugin(&name, |i| i.free.is_some()).await;
+        let slow = ClassName::new("slow").expect("a name");
+        let room = |i: &PluginInstanceView| i.free.contains_key(&slow) && i.free.len() == 2;
+        world.master.wait_plugin(&name, room).await;
+        let asked = fake.calls().into_iter();
+        let asked = asked.filter(|call| call.rpc == Rpc::GetCapacity);
+        let kinds: BTreeSet<_> = asked
+            .map(|call| call.args::<GetCapacityRequest>().parameters.into_values())
+            .map(Vec::from_iter)
+            .collect();
+        assert_eq!(kinds, [vec![], vec!["slow".to_owned()]].into());
         let spec = volume(&name);
         let operation = VolumeOperation {
             operation_uuid: OperationUuid::new(spec.volume_id.uuid()),

@@ -171,7 +171,10 @@ pub fn instance(agent: &str, state: PluginState) -> PluginInstanceView {
         problem: None,
         log_tail: Vec::new(),
         retry_at: None,
-        free: ready.then_some(Bytes(182 << 30)),
+        free: ready
+            .then(|| ("local".parse().unwrap(), Bytes(182 << 30)))
+            .into_iter()
+            .collect(),
         image_digest: Some("sha256:0123".to_owned()),
         progress: None,
     }

@@ -102,7 +102,9 @@ fn on_node(instance: &PluginInstanceView, now: Timestamp) -> String {
             ("topology", list(topology)),
         ]);
     }
-    pairs.push(("free", or_dash(instance.free)));
+    let free = instance.free.iter();
+    let free = free.map(|(class, free)| format!("{class}:{free}"));
+    pairs.push(("free", list(free)));
     if let Some(problem) = &instance.problem {
         let text = Report::of_problem(problem).render(false);
         pairs.push(("problem", text.trim_end().to_owned()));

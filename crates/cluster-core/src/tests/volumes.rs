@@ -5,11 +5,12 @@ use sutler_api::agent::{Outcome, ToAgent, Update, VolumeAct, VolumeReport};
 use sutler_api::definition::PluginDefinition;
 use sutler_api::id::{OperationUuid, VolumeId};
 use sutler_api::operation::OperationState;
+use sutler_api::plugin::PluginState;
 use sutler_api::volume::{VolumeState, VolumeUser};
 use sutler_api::{Bytes, ErrorKind, Problem};
 use uuid::Uuid;
 
-use super::world::{GIB, World, accepted, refused};
+use super::world::{GIB, World, accepted, instance, refused};
 use crate::{Event, Reply, Request};
 
 #[test]
@@ -112,8 +113,7 @@ fn without_a_ready_plugin_the_refusal_says_where_and_why() {
         ErrorKind::Unavailable,
         &["on a: it has not begun to start"],
     );
-    let mut failing =
-        super::world::instance(sutler_api::plugin::PluginState::BackingOff, world.now);
+    let mut failing = super::world::instance(PluginState::BackingOff, world.now);
     failing.problem = Some(Problem::new(
         ErrorKind::Unavailable,
         "its container exited with 1",
@@ -148,6 +148,37 @@ fn a_volume_goes_where_most_is_free() {
     world.ready(b, "local", Some(20 * GIB));
     world.create("x", 15 * GIB).unwrap();
     assert_eq!(world.volume("x").agent.as_str(), "b");
+}
+
+#[test]
+fn each_class_of_a_plugin_has_room_of_its_own() {
+    let mut world = World::new();
+    let a = world.agent("a");
+    let toml = "image = 'nas'\n[class.fast]\n[class.slow]\n";
+    world
+        .add_definition(PluginDefinition::from_toml(toml).unwrap())
+        .unwrap();
+    let mut view = instance(PluginState::Ready, world.now);
+    view.free = [("fast", 2 * GIB), ("nas", 0)]
+        .map(|(class, free)| (class.parse().unwrap(), Bytes(free)))
+        .into();
+    world.plugin(a, "nas", view);
+    let create = |name: &str, class: &str| {
+        let size = 2 * GIB;
+        let request = json!({"name": name, "size": size, "class": class});
+        Request::CreateVolume(serde_json::from_value(request).unwrap())
+    };
+    refused(
+        world.request(create("x", "nas")),
+        ErrorKind::Exhausted,
+        &["class nas has 0", "machine a"],
+    );
+    world.request(create("x", "fast")).unwrap();
+    // Nothing is told of this class: the plugin has the word.
+    world.request(create("y", "slow")).unwrap();
+    let shown = world.books.class_views().into_iter();
+    let free: Vec<_> = shown.map(|class| class.free.get("a").copied()).collect();
+    assert_eq!(free, [Some(Bytes(2 * GIB)), Some(Bytes(0)), None]);
 }
 
 #[test]
@@ -427,7 +458,7 @@ fn a_volume_grows_only_where_and_when_it_can() {
 fn a_plugin_that_cannot_expand_is_said_so() {
     let (mut world, a) = World::with_local();
     world.created(a, "data");
-    let mut view = super::world::instance(sutler_api::plugin::PluginState::Ready, world.now);
+    let mut view = super::world::instance(PluginState::Ready, world.now);
     view.facts = Some(sutler_api::plugin::PluginFactsView::default());
     world.plugin(a, "local", view);
     let grow = Request::GrowVolume {

@@ -206,7 +206,8 @@ impl World {
 
     pub fn ready(&mut self, agent_id: AgentId, name: &str, free: Option<u64>) {
         let mut view = instance(PluginState::Ready, self.now);
-        view.free = free.map(Bytes);
+        let class = |free| (name.parse().unwrap(), Bytes(free));
+        view.free = free.map(class).into_iter().collect();
         view.facts = Some(PluginFactsView {
             capabilities: vec!["EXPAND_VOLUME".to_owned()],
             ..PluginFactsView::default()
@@ -335,7 +336,7 @@ pub fn instance(state: PluginState, since: Timestamp) -> PluginInstanceView {
         problem: None,
         log_tail: Vec::new(),
         retry_at: None,
-        free: None,
+        free: BTreeMap::new(),
         image_digest: None,
         progress: None,
     }

@@ -1,7 +1,9 @@
 //! What is told of a plugin on this machine.
 
+use std::collections::BTreeMap;
+
 use sutler_api::Bytes;
-use sutler_api::id::AgentName;
+use sutler_api::id::{AgentName, ClassName};
 use sutler_api::plugin::PluginInstanceView;
 
 use super::{Plugin, State};
@@ -37,7 +39,11 @@ impl Plugin {
 
     /// Gives the plugin's state as the master is told it; `free` is what it last told of its
     /// capacity.
-    pub fn report(&self, agent: &AgentName, free: Option<Bytes>) -> PluginInstanceView {
+    pub fn report(
+        &self,
+        agent: &AgentName,
+        free: &BTreeMap<ClassName, Bytes>,
+    ) -> PluginInstanceView {
         let retry_at = match &self.state {
             State::BackingOff { retry_at } => Some(*retry_at),
             State::Stopping { retry_at, .. } | State::Clearing { retry_at } => *retry_at,
@@ -59,7 +65,7 @@ impl Plugin {
             problem: self.problem.clone(),
             log_tail: self.log_tail.clone(),
             retry_at,
-            free,
+            free: free.clone(),
             image_digest: self.started.as_ref().map(|s| s.digest.clone()),
             progress: self.progress,
         }

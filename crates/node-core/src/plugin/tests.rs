@@ -312,7 +312,7 @@ fn a_plugin_that_ends_at_once_is_started_again_with_growing_pauses() {
             sockets: Vec::new(),
         };
         plugin.on_event(PluginEvent::Halted { run, evidence }, now);
-        let report = plugin.report(&"a".parse().expect("a name"), None);
+        let report = plugin.report(&"a".parse().expect("a name"), &BTreeMap::new());
         assert_eq!(report.state, PluginState::BackingOff);
         assert_eq!(report.log_tail, tail);
         assert_eq!(
@@ -333,7 +333,9 @@ fn a_plugin_that_ends_at_once_is_started_again_with_growing_pauses() {
         [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000]
     );
     assert_eq!(
-        plugin.report(&"a".parse().expect("a name"), None).restarts,
+        plugin
+            .report(&"a".parse().expect("a name"), &BTreeMap::new())
+            .restarts,
         10
     );
 }
@@ -469,7 +471,9 @@ fn an_upgrade_whose_image_cannot_be_had_leaves_the_old_one_serving() {
     );
     assert_eq!(line(&plugin, &step), "[] [] ready");
     assert_eq!(
-        plugin.report(&"a".parse().expect("a name"), None).problem,
+        plugin
+            .report(&"a".parse().expect("a name"), &BTreeMap::new())
+            .problem,
         Some(trouble())
     );
     let step = plugin.on_event(PluginEvent::Tick, at(51));
@@ -580,7 +584,7 @@ fn a_missing_need_and_a_failed_pull_back_off_with_their_reason() {
         }
         events.push(event);
         play(&mut plugin, events);
-        let report = plugin.report(&"a".parse().expect("a name"), None);
+        let report = plugin.report(&"a".parse().expect("a name"), &BTreeMap::new());
         assert_eq!(report.state, PluginState::BackingOff);
         assert_eq!(report.problem, Some(trouble()));
     }
