@@ -288,7 +288,7 @@ async fn reconnect(world: &World, at: &impl Fn(&str) -> String, machine: &Machin
     std::mem::forget(stream);
     let instance = json!({
         "agent": "a", "state": "ready", "since": "2026-01-01T00:00:00Z", "restarts": 0,
-        "log_tail": [], "free": 10 * GIB,
+        "log_tail": [], "free": { "local": 10 * GIB },
     });
     let updates = json!({
         "agent_id": machine.id, "incarnation": machine.register.incarnation,

@@ -263,7 +263,7 @@ impl Machine {
         let generation = world.get("/v1/plugins/local").await["generation"].clone();
         let instance = json!({
             "agent": "a", "state": "ready", "since": "2026-01-01T00:00:00Z", "restarts": 0,
-            "log_tail": [], "free": 10 * GIB,
+            "log_tail": [], "free": { "local": 10 * GIB },
         });
         let update = json!({
             "type": "plugin", "name": "local", "generation": generation, "instance": instance,
