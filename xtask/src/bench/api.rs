@@ -188,14 +188,23 @@ pub(super) fn task(image: &str, command: &[&str]) -> RunTaskRequest {
     }
 }
 
+/// Describes the use of a volume that exists.
+pub(super) fn known_volume(name: &str) -> Result<TaskVolumeRequest> {
+    Ok(TaskVolumeRequest {
+        name: VolumeName::new(name)?,
+        size: None,
+        class: None,
+        path: "/data".to_owned(),
+        read_only: false,
+    })
+}
+
 /// Describes a volume that is made on the way to its task.
 pub(super) fn new_volume(name: &str, class: &str, size: Bytes) -> Result<TaskVolumeRequest> {
     Ok(TaskVolumeRequest {
-        name: VolumeName::new(name)?,
         size: Some(size),
         class: Some(ClassName::new(class)?),
-        path: "/data".to_owned(),
-        read_only: false,
+        ..known_volume(name)?
     })
 }
 

@@ -10,11 +10,12 @@
 //!
 //! **Create to published over the raw calls.** The raw side is CreateVolume, NodeStageVolume and
 //! NodePublishVolume straight on the socket of the very plugin process that the cluster uses
-//! ([`raw`]). On our side a volume is published only for a task, so one task is asked for
-//! together with a new volume, and the time runs from before the POST until a caller is told
-//! that the task is past preparing: created, recorded, staged, published, recorded, told. The
-//! look-up of the task's image is in it; what the same task without a volume takes to that
-//! point is printed below it and not subtracted.
+//! ([`raw`]). On our side the time of creating runs from before the POST until a waiting caller
+//! is told FINISHED. A volume is published only for a task, and a task also needs its image; so
+//! the time of publishing is what the volume *adds* to a task, from before its POST until a
+//! waiting caller is told that it is past preparing: the same task is run with the volume and
+//! without one. Both times hold records, locks, messages and answers. The task with a new volume
+//! in one request is printed too, the look-up of its image included.
 //!
 //! **Container over the bare runtime.** A no-op task from its POST until its end is told, over
 //! `runc run` of the same bundle ([`bare`]), which also makes, starts, awaits and deletes.
