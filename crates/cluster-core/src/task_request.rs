@@ -24,8 +24,8 @@ const PATH_BYTES_MAX: usize = 4095;
 /// Longest image reference: above every registry's limit.
 const IMAGE_BYTES_MAX: usize = 1024;
 
-/// Least memory limit: below this the runtime cannot start any container.
-const MEMORY_MIN: Bytes = Bytes::mib(4);
+/// Least memory limit: below this the container runtime refuses to start any container.
+const MEMORY_MIN: Bytes = Bytes::mib(6);
 
 /// Least share of a core: one period of the kernel's smallest quota (1 ms of 100 ms).
 const CPUS_MIN: f64 = 0.01;

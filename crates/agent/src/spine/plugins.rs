@@ -22,9 +22,10 @@ use crate::effects::probe::{Classes, capacities, probe};
 use crate::effects::pull::{Wanted, pull};
 use crate::event::{Event, Talk};
 
-/// Time between two questions for capacity, in milliseconds; changes of ours are asked about at
-/// once, others (another user of the same disk) need no more.
-const CAPACITY_EVERY_MS: u64 = 60_000;
+/// Time between two questions for capacity, in milliseconds. Changes of ours are asked about
+/// at once; room that others free on the same disk must not keep volumes from being made for
+/// longer than a person waits.
+const CAPACITY_EVERY_MS: u64 = 10_000;
 
 /// A plugin and what belongs to it in memory only.
 pub(super) struct PluginCell {

@@ -50,7 +50,7 @@ fn a_task_is_refused_with_its_fault() {
         (
             json!({ "image": "x", "memory": 1024 }),
             Invalid,
-            vec!["1K of memory", "4M"],
+            vec!["1K of memory", "6M"],
         ),
         (
             json!({ "image": "x", "memory": 9 * GIB }),
