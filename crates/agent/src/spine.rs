@@ -206,7 +206,10 @@ impl Spine {
                 self.capacity_soon();
                 turn.tell.push(Update::Operation(report));
             }
-            StorageEvent::Volume(report) => turn.tell.push(Update::Volume(report)),
+            StorageEvent::Volume(report) => {
+                self.fail_users_of(&report, turn);
+                turn.tell.push(Update::Volume(report));
+            }
             StorageEvent::Acquired {
                 volume_id,
                 task_id,

@@ -103,7 +103,7 @@ pub struct TaskSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskState {
-    /// In the books; its agent has not begun, or a volume of it is being made.
+    /// In the books; its agent has not begun.
     Accepted,
     /// The agent pulls its image.
     Pulling,

@@ -227,14 +227,6 @@ impl Books {
         let ids = self.durable.users.get(&id).into_iter().flatten();
         ids.filter_map(|id| self.durable.tasks.get(id))
     }
-
-    /// Tells whether a task waits for a volume that is still being made.
-    pub(crate) fn waits(&self, task: &TaskRecord) -> bool {
-        task.spec.volumes.iter().any(|volume| {
-            let record = self.durable.volumes.get(&volume.volume_id);
-            record.is_some_and(|record| record.phase == VolumePhase::Creating)
-        })
-    }
 }
 
 impl Durable {

@@ -96,9 +96,12 @@ impl Books {
         })
     }
 
-    /// Gives a task as its agent gets it: none if it has ended or waits for a volume.
+    /// Gives a task as its agent gets it: none if it has ended.
+    ///
+    /// A volume of it may still be being made: its operation went to the same machine before,
+    /// and there the task pulls its image meanwhile.
     pub(crate) fn desired_task(&self, record: &TaskRecord) -> Option<DesiredTask> {
-        if record.end.is_some() || self.waits(record) {
+        if record.end.is_some() {
             return None;
         }
         Some(DesiredTask {

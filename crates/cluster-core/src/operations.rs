@@ -1,8 +1,7 @@
-//! How operations end, and what follows for their volumes and the tasks that wait.
+//! How operations end, and what follows for their volumes.
 
 use sutler_api::agent::{OperationReport, Outcome, ToAgent};
-use sutler_api::id::{AgentId, OperationUuid, TaskId, VolumeId};
-use sutler_api::task::TaskState;
+use sutler_api::id::{AgentId, OperationUuid};
 use sutler_api::{Bytes, ErrorKind, Problem};
 
 use crate::books::Turn;
@@ -70,7 +69,6 @@ impl Turn<'_> {
             // Its deletion was asked for meanwhile, and that decides.
             return;
         }
-        let volume_id = volume.spec.volume_id;
         volume.since = self.now;
         match outcome {
             Outcome::Finished => {
@@ -79,34 +77,12 @@ impl Turn<'_> {
                     problem: None,
                 };
                 self.persist(Change::Volume(volume));
-                self.send_waiting(volume_id);
             }
             Outcome::Failed(problem) => {
-                volume.phase = VolumePhase::Failed {
-                    problem: problem.clone(),
-                };
+                // Tasks that want it are ended by their machine, which knows what they hold.
+                volume.phase = VolumePhase::Failed { problem };
                 self.persist(Change::Volume(volume));
-                self.fail_waiting(volume_id, &problem);
             }
-        }
-    }
-
-    fn users(&self, volume_id: VolumeId) -> Vec<TaskId> {
-        self.books
-            .users_of(volume_id)
-            .map(|task| task.spec.task_id.clone())
-            .collect()
-    }
-
-    fn send_waiting(&mut self, volume_id: VolumeId) {
-        for id in self.users(volume_id) {
-            self.send_task(&id);
-        }
-    }
-
-    fn fail_waiting(&mut self, volume_id: VolumeId, problem: &Problem) {
-        for id in self.users(volume_id) {
-            self.end_task_here(&id, TaskState::Failed, Some(problem.clone()));
         }
     }
 

@@ -55,17 +55,12 @@ impl Turn<'_> {
         if task.end.is_some() || task.stop {
             return Ok(());
         }
-        if self.books.waits(&task) {
-            // No agent has heard of it, so nobody else can end it.
-            self.end_task_here(id, TaskState::Killed, None);
-            return Ok(());
-        }
         self.persist(Change::Task(TaskRecord { stop: true, ..task }));
         self.send_task(id);
         Ok(())
     }
 
-    /// Sends a task to its agent, unless it waits or has ended.
+    /// Sends a task to its agent, unless it has ended.
     pub(crate) fn send_task(&mut self, id: &TaskId) {
         let Some(record) = self.books.durable.tasks.get(id) else {
             return;
@@ -88,7 +83,7 @@ impl Turn<'_> {
             }
             return;
         };
-        if record.agent_id != agent_id || record.end.is_some() || self.books.waits(record) {
+        if record.agent_id != agent_id || record.end.is_some() {
             return;
         }
         if report.state.is_terminal() {
@@ -125,22 +120,6 @@ impl Turn<'_> {
             .changed
             .insert(Subject::Task(report.task_id.clone()));
         self.books.live.tasks.insert(report.task_id.clone(), report);
-    }
-
-    /// Ends a task that no agent has begun.
-    pub(crate) fn end_task_here(&mut self, id: &TaskId, state: TaskState, why: Option<Problem>) {
-        let Some(record) = self.books.durable.tasks.get(id).cloned() else {
-            return;
-        };
-        let end = TaskEnd {
-            state,
-            exit: None,
-            problem: why,
-            image_digest: None,
-            at: self.now,
-            recorded_at: self.now,
-        };
-        self.end_task(record, end);
     }
 
     fn end_task(&mut self, record: TaskRecord, end: TaskEnd) {

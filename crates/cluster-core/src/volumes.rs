@@ -318,6 +318,8 @@ impl Turn<'_> {
             // Asked twice: the answer is the same.
             VolumePhase::Trashed { deletion, .. } | VolumePhase::Deleting { deletion } => *deletion,
             VolumePhase::Failed { .. } => {
+                // A task that wanted it is about to be told so by its machine.
+                self.books.check_unused(&volume)?;
                 self.forget_failed(&volume, fresh);
                 return Ok(());
             }

@@ -140,6 +140,9 @@ impl Task {
             TaskEvent::PullProgress(told) => self.on_pull_progress(told),
             TaskEvent::Pulled(result) => self.on_pulled(result, now),
             TaskEvent::Acquired { volume_id, result } => self.on_acquired(volume_id, result, now),
+            TaskEvent::VolumeFailed { volume_id, problem } => {
+                self.on_volume_failed(volume_id, problem, now)
+            }
             TaskEvent::Started(result) => self.on_started(result, now),
             TaskEvent::Ended(end) => self.on_ended(end, now),
             TaskEvent::Cleaned => self.on_cleaned(now),
@@ -282,6 +285,22 @@ impl Task {
                 self.start(volumes)
             }
         }
+    }
+
+    /// Ends a pull that has become pointless. Later on the volume itself answers.
+    fn on_volume_failed(
+        &mut self,
+        volume_id: VolumeId,
+        problem: Problem,
+        now: Timestamp,
+    ) -> TaskStep {
+        let pulls = matches!(self.state, State::Pulling { .. });
+        if !pulls || !self.volume_ids().contains(&volume_id) {
+            return TaskStep::default();
+        }
+        let mut step = self.end(failed(problem, None, now), None);
+        step.effects.insert(0, TaskEffect::CancelPull);
+        step
     }
 
     fn start(&mut self, volumes: BTreeMap<VolumeId, VolumeAt>) -> TaskStep {

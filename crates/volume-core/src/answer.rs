@@ -93,6 +93,7 @@ impl Volume {
     fn fail_creation(&mut self, problem: Problem, now: Timestamp) {
         self.live.doubt_since = None;
         self.live.problem = None;
+        self.fail_users(&problem);
         if self.record.deleting() {
             self.record.phase = Phase::Gone;
             self.end_operation(Outcome::Finished, now);

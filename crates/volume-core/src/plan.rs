@@ -57,7 +57,8 @@ pub(crate) fn next_rpc(record: &VolumeRecord, abilities: Abilities) -> Option<Rp
     }
 }
 
-fn wants_creation(record: &VolumeRecord) -> bool {
+/// Tells whether the volume is to be made and was not yet.
+pub(crate) fn wants_creation(record: &VolumeRecord) -> bool {
     matches!(
         record.pending.as_ref().map(|p| &p.act),
         Some(VolumeAct::Create(_))

@@ -5,7 +5,8 @@ use sutler_api::{ErrorKind, Problem, SaidBy};
 
 use crate::event::Effect;
 use crate::machine::Volume;
-use crate::record::Known;
+use crate::plan;
+use crate::record::{Known, Phase};
 
 impl Volume {
     pub(crate) fn on_acquire(&mut self, task_id: TaskId, read_only: bool) {
@@ -28,16 +29,20 @@ impl Volume {
 
     fn acquire_refused(&self, read_only: bool) -> Option<Problem> {
         let name = &self.record.spec.name;
-        if self.record.created().is_none() {
-            let what = format!("volume {name} does not exist yet");
+        if let Phase::Failed(problem) = &self.record.phase {
+            return Some(problem.clone());
+        }
+        if self.record.deleting() || self.record.phase == Phase::Gone {
+            let what = format!("volume {name} is being deleted");
+            return Some(Problem::new(ErrorKind::Conflict, what));
+        }
+        // A volume that is being made may be held already: its user waits for it.
+        if self.record.created().is_none() && !plan::wants_creation(&self.record) {
+            let what = format!("volume {name} does not exist");
             return Some(
                 Problem::new(ErrorKind::Unavailable, what)
                     .hint(format!("sutler volume why {name}")),
             );
-        }
-        if self.record.deleting() {
-            let what = format!("volume {name} is being deleted");
-            return Some(Problem::new(ErrorKind::Conflict, what));
         }
         if let Known::No { .. } = self.record.known {
             return Some(self.missing_problem());

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sutler_api::Problem;
-use sutler_api::agent::{DesiredTask, TaskReport, Update};
+use sutler_api::agent::{DesiredTask, TaskReport, Update, VolumeReport};
 use sutler_api::id::TaskId;
+use sutler_api::volume::VolumeState;
 use sutler_containers::image::Image;
 use sutler_node_core::task::{Task, TaskEffect, TaskEvent};
 use sutler_telemetry::failpoint;
@@ -107,6 +108,25 @@ impl Spine {
         if cell.orphan && cell.machine.has_ended() {
             cell.orphan = false;
             self.task_event(task_id, TaskEvent::Forget, turn);
+        }
+    }
+
+    /// Ends the tasks that still pull for a volume that could not be made.
+    pub(super) fn fail_users_of(&mut self, report: &VolumeReport, turn: &mut Turn) {
+        let (VolumeState::Failed, Some(problem)) = (report.state, &report.problem) else {
+            return;
+        };
+        let volume_id = report.volume_id;
+        let uses = |cell: &TaskCell| {
+            let mut volumes = cell.machine.spec().volumes.iter();
+            volumes.any(|volume| volume.volume_id == volume_id)
+        };
+        let cells = self.tasks.iter().filter(|(_, cell)| uses(cell));
+        let users: Vec<TaskId> = cells.map(|(task_id, _)| task_id.clone()).collect();
+        for task_id in users {
+            let problem = problem.clone();
+            let failed = TaskEvent::VolumeFailed { volume_id, problem };
+            self.task_event(&task_id, failed, turn);
         }
     }
 

@@ -354,7 +354,7 @@ impl Run {
             }
             for task in &desired.tasks {
                 let record = &durable.tasks[&task.spec.task_id];
-                assert!(record.end.is_none() && !books.waits(record));
+                assert!(record.end.is_none());
             }
         }
     }

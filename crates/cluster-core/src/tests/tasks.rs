@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use sutler_api::agent::{Outcome, ToAgent, Update};
-use sutler_api::id::{OperationUuid, TaskId, VolumeId};
+use sutler_api::id::{OperationUuid, TaskId};
 use sutler_api::task::TaskState;
 use sutler_api::volume::VolumeState;
 use sutler_api::{ErrorKind, Problem};
@@ -153,61 +153,48 @@ fn a_task_id_is_used_once_and_made_from_the_image_when_absent() {
 }
 
 #[test]
-fn a_task_waits_for_the_volumes_that_are_made_for_it() {
+fn a_task_goes_to_its_machine_after_the_operations_that_make_its_volumes() {
     let (mut world, a) = World::with_local();
-    let id = world
+    world
         .run(json!({ "image": "x", "volumes": [
             { "name": "one", "size": 1, "path": "/1" }, { "name": "two", "size": 1, "path": "/2" },
         ] }))
         .unwrap();
-    assert_eq!(world.sent_words(), ["operation create", "operation create"]);
-    let volumes = world.books.task(&id).unwrap().volumes;
-    let finish = |world: &mut World, id: VolumeId| {
-        world.end(a, OperationUuid::new(id.uuid()), id, Outcome::Finished);
-    };
-    finish(&mut world, volumes[1].volume_id);
-    assert_eq!(world.sent_words(), Vec::<String>::new());
-    assert_eq!(world.task_state(&id), TaskState::Accepted);
+    assert_eq!(
+        world.sent_words(),
+        ["operation create", "operation create", "task"]
+    );
     world.crash();
     world.connect(a, 1).unwrap();
     let ToAgent::Desired(desired) = &world.sent[0].1 else {
         panic!()
     };
-    assert_eq!((desired.tasks.len(), desired.operations.len()), (0, 1));
-    world.sent.clear();
-    finish(&mut world, volumes[0].volume_id);
-    assert_eq!(world.sent_words(), ["task"]);
+    assert_eq!((desired.tasks.len(), desired.operations.len()), (1, 2));
 }
 
 #[test]
-fn a_failed_creation_fails_the_task_that_waits_with_the_same_problem() {
+fn a_task_whose_volume_could_not_be_made_is_ended_by_its_machine() {
     let (mut world, a) = World::with_local();
     let task = json!({ "image": "x", "volumes": [{ "name": "v", "size": 1, "path": "/1" }] });
     let id = world.run(task).unwrap();
     let volume = world.volume("v").volume_id;
     let why = Problem::new(ErrorKind::Exhausted, "no space in the pool");
-    world.end(
-        a,
-        OperationUuid::new(volume.uuid()),
-        volume,
-        Outcome::Failed(why.clone()),
+    let failed = Outcome::Failed(why);
+    world.end(a, OperationUuid::new(volume.uuid()), volume, failed);
+    assert_eq!(world.task_state(&id), TaskState::Accepted);
+    refused(
+        world.remove("v", false),
+        ErrorKind::Conflict,
+        &[id.as_str()],
     );
-    let view = world.books.task(&id).unwrap();
-    assert_eq!((view.state, view.problem), (TaskState::Failed, Some(why)));
-    assert!(
-        !world.sent_words().contains(&"task".to_owned()),
-        "never sent"
-    );
+    world.report_task(a, &id, TaskState::Failed);
+    assert_eq!(world.task_state(&id), TaskState::Failed);
     world.remove("v", false).unwrap();
 }
 
 #[test]
-fn a_task_that_was_never_sent_is_killed_here_and_a_sent_one_by_its_agent() {
+fn a_stop_is_recorded_and_carried_out_by_the_agent() {
     let (mut world, a) = World::with_local();
-    let task = json!({ "image": "x", "volumes": [{ "name": "v", "size": 1, "path": "/1" }] });
-    let waiting = world.run(task).unwrap();
-    stop(&mut world, &waiting);
-    assert_eq!(world.task_state(&waiting), TaskState::Killed);
     let sent = world.run(json!({ "image": "x" })).unwrap();
     world.report_task(a, &sent, TaskState::Running);
     world.sent.clear();

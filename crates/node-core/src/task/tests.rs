@@ -85,6 +85,13 @@ fn released(n: u128) -> TaskEvent {
     }
 }
 
+fn volume_failed(n: u128) -> TaskEvent {
+    TaskEvent::VolumeFailed {
+        volume_id: volume(n),
+        problem: trouble(),
+    }
+}
+
 fn pulled() -> TaskEvent {
     TaskEvent::Pulled(Ok("sha256:1".to_owned()))
 }
@@ -229,6 +236,33 @@ fn a_failure_at_each_step_gives_back_what_was_taken() {
         ],
     );
     assert_eq!(task.report().problem, Some(trouble()));
+}
+
+#[test]
+fn a_volume_that_could_not_be_made_ends_the_pull_at_once() {
+    let task = check(
+        1,
+        vec![
+            TaskEvent::Wanted,
+            volume_failed(9),
+            volume_failed(1),
+            pulled(),
+            released(1),
+        ],
+        &[
+            "[launch] [pull] pulling",
+            "[] [] pulling",
+            "[release] [cancel_pull release] releasing",
+            "[] [] releasing",
+            "[end] [] failed",
+        ],
+    );
+    assert_eq!(task.report().problem, Some(trouble()));
+    // Once it was asked for, the volume itself answers.
+    let mut task = Task::new(spec(1));
+    play(&mut task, vec![TaskEvent::Wanted, pulled()]);
+    let step = task.on_event(volume_failed(1), at(9));
+    assert_eq!(step, TaskStep::default());
 }
 
 #[test]
@@ -752,7 +786,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => Just(Move::Stop),
         1 => Just(Move::Forget),
         1 => any::<bool>().prop_map(Move::Crash),
-        1 => (0_usize..8).prop_map(Move::Noise),
+        1 => (0_usize..9).prop_map(Move::Noise),
     ];
     prop::collection::vec(one, 1..80)
 }
@@ -770,6 +804,7 @@ fn noise(n: usize) -> TaskEvent {
             act: Act::Stop,
             problem: trouble(),
         },
+        7 => volume_failed(1),
         _ => TaskEvent::Forget,
     }
 }

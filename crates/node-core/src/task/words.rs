@@ -32,6 +32,13 @@ pub enum TaskEvent {
         /// Where it is.
         result: Result<VolumeAt, Problem>,
     },
+    /// A volume could not be made, as its creation has told.
+    VolumeFailed {
+        /// Which.
+        volume_id: VolumeId,
+        /// Why.
+        problem: Problem,
+    },
     /// The container's command runs since then, or could not be run.
     Started(Result<Timestamp, Problem>),
     /// The container has ended.

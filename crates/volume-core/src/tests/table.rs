@@ -235,6 +235,82 @@ fn a_creation_refused_at_once_fails_and_leaves_nothing() {
     ));
 }
 
+fn acquire_while_creating(volume: &mut Volume, name: &str) -> Step {
+    let acquire = Event::Acquire {
+        task_id: task(name),
+        read_only: false,
+    };
+    volume.on_event(acquire, at(2)).unwrap()
+}
+
+#[test]
+fn a_volume_held_while_it_is_made_goes_on_to_be_published() {
+    let (mut volume, call) = creating();
+    let step = acquire_while_creating(&mut volume, "a");
+    assert!(step.persist.is_some(), "its user is durable");
+    assert_eq!(step.effects, [], "nothing more is called or told yet");
+    let result = Backend::default().carry_out(&call);
+    let call_id = call.call_id;
+    let step = volume
+        .on_event(Event::Ended { call_id, result }, at(3))
+        .unwrap();
+    assert!(
+        matches!(&step.effects[..], [Effect::TellOperation(report), Effect::Call(next)]
+            if report.outcome == Outcome::Finished && next.rpc == Rpc::Attach),
+        "{:?}",
+        step.effects
+    );
+    let record = step.persist.expect("result and next intent in one record");
+    assert!(matches!(&record.phase, Phase::InFlight(flight) if flight.rpc == Rpc::Attach));
+}
+
+#[test]
+fn a_creation_that_fails_lets_its_users_go_with_the_cause() {
+    let (mut volume, call) = creating();
+    acquire_while_creating(&mut volume, "a");
+    let now = at(3);
+    let delete = Event::Operation(operation(2, VolumeAct::Delete));
+    let denied = volume.on_event(delete, now);
+    assert_eq!(denied, Err(Denied::InUse("a".to_owned())));
+    let step = end(&mut volume, &call, Verdict::Refused, 4);
+    assert!(
+        step.effects.iter().any(|effect| matches!(
+            effect,
+            Effect::TellAcquired { task_id, result: Err(problem) }
+                if *task_id == task("a") && problem.what == "said so"
+        )),
+        "{:?}",
+        step.effects
+    );
+    assert!(volume.record().users.is_empty());
+    let step = acquire_while_creating(&mut volume, "b");
+    assert!(
+        matches!(&step.effects[..], [Effect::TellAcquired { result: Err(problem), .. }]
+            if problem.what == "said so"),
+        "a late user is told the same: {:?}",
+        step.effects
+    );
+}
+
+#[test]
+fn a_user_that_leaves_before_the_volume_is_made_does_not_wait_for_it() {
+    let (mut volume, call) = creating();
+    acquire_while_creating(&mut volume, "a");
+    let task_id = task("a");
+    let release = Event::Release { task_id };
+    let step = volume.on_event(release, at(3)).unwrap();
+    assert!(matches!(
+        &step.effects[..],
+        [Effect::TellReleased { task_id }] if *task_id == task("a")
+    ));
+    let result = Backend::default().carry_out(&call);
+    let call_id = call.call_id;
+    volume
+        .on_event(Event::Ended { call_id, result }, at(4))
+        .unwrap();
+    assert_eq!(volume.state(), VolumeState::Ready);
+}
+
 #[test]
 fn an_unknown_outcome_is_visible_and_only_the_same_call_is_made() {
     let (mut volume, call) = creating();
