@@ -45,9 +45,7 @@ pub(crate) async fn pull(
         problems::of_reference(&wanted.user, &wanted.reference, error.to_string())
     })?;
     let mut options = PullOptions::new(machine.auth.clone());
-    // A folder or archive is read anew each time: that costs little, and it may have changed.
-    let local = !matches!(reference, ImageReference::Registry(_));
-    if wanted.always || local {
+    if wanted.always {
         options.policy = PullPolicy::Always;
     }
     let meter = Meter::new(tell);

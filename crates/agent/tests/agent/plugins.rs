@@ -109,7 +109,7 @@ fn a_missing_need_and_a_missing_image_are_named() {
     });
 }
 
-fn volume(plugin: &sutler_api::id::PluginName) -> VolumeSpec {
+pub fn volume(plugin: &sutler_api::id::PluginName) -> VolumeSpec {
     VolumeSpec {
         volume_id: VolumeId::new(Uuid::new_v4()),
         name: VolumeName::new("v1").expect("a name"),

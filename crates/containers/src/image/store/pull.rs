@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures::{StreamExt, TryStreamExt};
 use sutler_telemetry::failpoint;
@@ -72,7 +73,8 @@ impl PlaceError {
 impl Pull<'_> {
     pub(super) async fn run(self) -> Result<Image, ImageError> {
         let inner = &self.store.inner;
-        let stamp = Stamp::of(&self.blame.0);
+        let now = SystemTime::now();
+        let stamp = Stamp::of(&self.blame.0).filter(|stamp| stamp.is_settled(now));
         let spool_dir = inner.paths.ingest_dir();
         let source =
             Source::open(self.blame, &self.options.auth, &inner.limits, &spool_dir).await?;

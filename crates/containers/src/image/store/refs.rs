@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,9 @@ use super::super::reference::ImageReference;
 use super::files::{Paths, list};
 use super::{Digest, Inner, StoreError};
 
+/// Age from which a file's stamp is believed: above the coarsest clock of a file system.
+const SETTLED_AFTER_S: i64 = 2;
+
 /// A reference and what it meant when it was last resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RefRecord {
@@ -22,7 +26,8 @@ pub(super) struct RefRecord {
     pub(super) digest: Digest,
     /// Of what the reference named: the same, or an index.
     pub(super) source_digest: Digest,
-    /// State of the file that a local reference names, to notice that it has changed.
+    /// State of the file that a local reference names, to notice that it has changed; none if
+    /// the file was too new to tell, and is read anew the next time.
     pub(super) stamp: Option<Stamp>,
 }
 
@@ -52,6 +57,14 @@ impl Stamp {
             changed_ns: metadata.ctime_nsec(),
             inode: metadata.ino(),
         })
+    }
+
+    /// Tells whether a later change of the file will show: one within the same tick of the
+    /// file system's clock would not.
+    pub(super) fn is_settled(&self, now: SystemTime) -> bool {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_s = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        self.changed_s.saturating_add(SETTLED_AFTER_S) <= now_s
     }
 }
 
@@ -197,5 +210,26 @@ impl Inner {
         };
         let config = ConfigFile::parse(&config, &manifest, &self.platform, &limits);
         Ok(config.ok().map(|config| (manifest, config)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_file_changed_just_now_may_change_again_unseen() {
+        let stamp = Stamp {
+            bytes: 1,
+            changed_s: 1000,
+            changed_ns: 999_999_999,
+            inode: 1,
+        };
+        for (now_s, settled) in [(0, false), (1000, false), (1001, false), (1002, true)] {
+            let now = UNIX_EPOCH + Duration::from_secs(now_s);
+            assert_eq!(stamp.is_settled(now), settled, "{now_s}");
+        }
     }
 }
