@@ -247,8 +247,8 @@ pub fn signed(bytes: u64) -> i64 {
 
 fn delete(machine: &Machine, id: &str) -> Result<csi::DeleteVolumeResponse, Refusal> {
     request::required("volume_id", id)?;
-    if let Some(volume) = machine.volume_if_known(id)? {
-        stage::ensure_unused(&volume)?;
+    if machine.pool.has(id) {
+        stage::ensure_unused(id, &machine.pool.image(id))?;
         machine.pool.remove(id)?;
     }
     Ok(csi::DeleteVolumeResponse {})

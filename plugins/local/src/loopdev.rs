@@ -176,19 +176,37 @@ pub fn find(image: &Path) -> Result<Option<Loop>, LoopError> {
     };
     let ending = ending(image);
     for number in numbers()? {
-        let path = format!("{BLOCK_DEVICES}/loop{number}/loop/backing_file");
-        // Absent: nothing is attached.
-        let backed_by = fs::read_to_string(path).unwrap_or_default();
-        if !backed_by.trim_end().ends_with(&ending) {
+        if !backing_file(number)?.ends_with(&ending) {
             continue;
         }
-        // A device that went meanwhile is no match.
-        let Ok(device) = Loop::open(number) else {
-            continue;
-        };
-        let Ok(info) = device.info() else { continue };
-        if (info.device, info.inode) == (meta.dev(), meta.ino()) {
-            return Ok(Some(device));
+        let looked = Loop::open(number).and_then(|device| {
+            let info = device.info();
+            let info = info.map_err(|source| device.failed("look at", source))?;
+            Ok((device, info))
+        });
+        match looked {
+            Ok((device, info)) if (info.device, info.inode) == (meta.dev(), meta.ino()) => {
+                return Ok(Some(device));
+            }
+            Ok(_of_another_file) => {}
+            // Only a device that went meanwhile is no match: taking any other for absent would
+            // attach or delete an image that is in use.
+            Err(_) if !backing_file(number)?.ends_with(&ending) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// The node of a loop device that still carries an image of this name whose file was removed.
+///
+/// # Errors
+/// The kernel's lists cannot be read.
+pub fn find_removed(image: &Path) -> Result<Option<PathBuf>, LoopError> {
+    let ending = format!("{} (deleted)", ending(image));
+    for number in numbers()? {
+        if backing_file(number)?.ends_with(&ending) {
+            return Ok(Some(node(number)));
         }
     }
     Ok(None)
@@ -406,11 +424,22 @@ fn ending(image: &Path) -> String {
         .rev()
         .take(2)
         .map(|part| part.to_string_lossy());
-    let (name, folder) = (
-        parts.next().unwrap_or_default(),
-        parts.next().unwrap_or_default(),
-    );
+    let name = parts.next().unwrap_or_default();
+    let folder = parts.next().unwrap_or_default();
     format!("/{folder}/{name}")
+}
+
+/// What the kernel says is attached; empty when nothing is.
+fn backing_file(number: u32) -> Result<String, LoopError> {
+    let path = PathBuf::from(format!("{BLOCK_DEVICES}/loop{number}/loop/backing_file"));
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(text.trim_end().to_owned()),
+        // Nothing is attached, or it is just being detached.
+        Err(source) => match source.raw_os_error() {
+            Some(libc::ENOENT | libc::ENXIO | libc::ENODEV) => Ok(String::new()),
+            Some(_) | None => Err(LoopError::Search { path, source }),
+        },
+    }
 }
 
 fn numbers() -> Result<Vec<u32>, LoopError> {
@@ -427,7 +456,8 @@ fn numbers() -> Result<Vec<u32>, LoopError> {
             .parse::<u32>()
             .ok()
     };
-    Ok(entries.filter_map(Result::ok).filter_map(number).collect())
+    let entries: Vec<_> = entries.collect::<Result<_, _>>().map_err(search)?;
+    Ok(entries.into_iter().filter_map(number).collect())
 }
 
 fn free_number() -> Result<u32, LoopError> {

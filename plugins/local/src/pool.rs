@@ -191,6 +191,11 @@ impl Pool {
         self.books().get(id)
     }
 
+    /// Whether there is a volume with this id, damaged ones included.
+    pub fn has(&self, id: &str) -> bool {
+        self.books().has(id)
+    }
+
     /// At most `max` volumes in the order of their ids, after the one named.
     pub fn list(&self, after: Option<&str>, max: usize) -> Page {
         self.books().page(after, max)

@@ -316,18 +316,27 @@ fn unmount_staged(volume: &Volume, staging: &Path, dev: u64) -> Result<(), Stage
 ///
 /// # Errors
 /// It is mounted or attached.
-pub fn ensure_unused(volume: &Volume) -> Result<(), StageError> {
-    let Some(device) = loopdev::find(&volume.image)? else {
+pub fn ensure_unused(id: &str, image: &Path) -> Result<(), StageError> {
+    let id = id.to_owned();
+    // An image that somebody removed by hand may live on in its device.
+    if let Some(node) = loopdev::find_removed(image)? {
+        let how = format!(
+            "attached as {}, though its image was removed",
+            node.display()
+        );
+        return Err(StageError::InUse { id, how });
+    }
+    let Some(device) = loopdev::find(image)? else {
         return Ok(());
     };
-    let (id, node, dev) = (volume.record.id.clone(), device.path(), device.dev());
+    let (node, dev) = (device.path(), device.dev());
     drop(device);
     let table = MountTable::read()?;
     if let Some(mount) = table.of_device(dev).chain(table.of_node(&node)).next() {
         let how = format!("mounted at {}", mount.target.display());
         return Err(StageError::InUse { id, how });
     }
-    match loopdev::wait_detached(&volume.image, DETACH_PATIENCE)? {
+    match loopdev::wait_detached(image, DETACH_PATIENCE)? {
         None => Ok(()),
         Some(device) => {
             let how = format!(

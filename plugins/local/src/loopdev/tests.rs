@@ -40,6 +40,21 @@ impl Drop for Image {
 }
 
 #[test]
+fn an_image_removed_while_attached_is_still_seen() {
+    let image = Image::new(1 << 20);
+    assert_eq!(find_removed(&image.path).expect("find"), None);
+    let device = attach(&image.path, Lifetime::UntilDetached).expect("attach");
+    assert_eq!(find_removed(&image.path).expect("find"), None);
+    std::fs::remove_file(&image.path).expect("remove");
+    assert_eq!(
+        find_removed(&image.path).expect("find"),
+        Some(device.path())
+    );
+    device.detach().expect("detach");
+    assert_eq!(find_removed(&image.path).expect("find"), None);
+}
+
+#[test]
 fn the_layouts_are_the_kernels() {
     assert_eq!(size_of::<LoopInfo>(), 232);
     assert_eq!(size_of::<LoopConfig>(), 304);

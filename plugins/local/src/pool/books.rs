@@ -55,6 +55,10 @@ impl Books {
         record.ok_or_else(|| PoolError::Unknown { id: id.to_owned() })
     }
 
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.volumes.contains_key(id) || self.damaged.contains_key(id)
+    }
+
     pub(super) fn put(&mut self, record: VolumeRecord) {
         self.volumes.insert(record.id.clone(), record);
     }
@@ -65,6 +69,7 @@ impl Books {
 
     pub(super) fn remove(&mut self, id: &str) {
         self.volumes.remove(id);
+        self.damaged.remove(id);
     }
 
     pub(super) fn page(&self, after: Option<&str>, max: usize) -> Page {

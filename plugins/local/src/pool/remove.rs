@@ -4,8 +4,10 @@
 //! go. What a kill leaves is swept at the next start.
 
 use std::fs;
+use std::io;
 
 use super::{DELETING, Pool, PoolError, clear_folder};
+use crate::record::IMAGE_FILE;
 use crate::steps::{Step, passed};
 
 impl Pool {
@@ -16,11 +18,13 @@ impl Pool {
     /// On return the volume does not come back after a power cut.
     ///
     /// # Errors
-    /// The volume is damaged, or the disk fails; it then still exists.
+    /// The volume is damaged and has bytes left, or the disk fails; it then still exists.
     pub fn remove(&self, id: &str) -> Result<(), PoolError> {
         match self.get(id) {
             Ok(_) => {}
             Err(PoolError::Unknown { .. }) => return Ok(()),
+            // Nothing is left that could be lost.
+            Err(PoolError::Damaged { .. }) if self.is_lost(id) => {}
             Err(error) => return Err(error),
         }
         let aside = self.side_folder(DELETING, id);
@@ -40,11 +44,20 @@ impl Pool {
         self.books().remove(id);
         passed(Step::DeleteDurable);
         // The volume is gone whatever happens to its bytes; the next start tries again.
-        let unlinked = fs::remove_file(aside.join(crate::record::IMAGE_FILE));
+        let unlinked = match fs::remove_file(aside.join(IMAGE_FILE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        };
         passed(Step::DeleteImage);
         if let Err(error) = unlinked.and_then(|()| clear_folder(&aside)) {
             tracing::error!(path = %aside.display(), %error, "cannot free a removed volume");
         }
         Ok(())
+    }
+
+    /// Tells whether a volume's image is not there any more.
+    fn is_lost(&self, id: &str) -> bool {
+        let image = fs::symlink_metadata(self.image(id));
+        image.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 }
