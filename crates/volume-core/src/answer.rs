@@ -41,6 +41,7 @@ impl Volume {
             return self.on_creation_verified(problem, result, now);
         }
         self.live.verify_due = false;
+        self.live.unverified = None;
         match result {
             Ok(_) => self.record.known = Known::Yes,
             Err(Failure {
@@ -62,13 +63,15 @@ impl Volume {
                 self.live.attempt = self.live.attempt.saturating_add(1);
                 self.retry_later(self.backoff_ms(), now);
             }
+            // It is known, and something is wrong with it. What that means for a use, the use
+            // will tell; until then it is in sight.
+            Err(Failure {
+                verdict: Verdict::NotNow,
+                problem,
+            }) => self.live.unverified = Some(problem),
             // A plugin that cannot or will not say keeps our trust.
             Err(Failure {
-                verdict: Verdict::Refused | Verdict::Exhausted,
-                ..
-            })
-            | Err(Failure {
-                verdict: Verdict::AlreadyExists | Verdict::NotNow,
+                verdict: Verdict::Refused | Verdict::Exhausted | Verdict::AlreadyExists,
                 ..
             }) => {}
         }
@@ -104,6 +107,7 @@ impl Volume {
     }
 
     fn on_done(&mut self, flight: &InFlight, answer: Answer, now: Timestamp) {
+        self.live.unverified = None;
         match (flight.rpc, answer) {
             (Rpc::Create, Answer::Created(created)) => {
                 self.record.known = Known::Yes;
@@ -186,6 +190,14 @@ impl Volume {
             // Something bears our name. If an earlier attempt may have made it, it may be
             // ours, and only the operator may say otherwise.
             Verdict::AlreadyExists if in_doubt => self.wait_slowly(failure.problem, now),
+            // Nothing was done, and nobody wants it done any more.
+            Verdict::NotNow if self.record.deleting() && !in_doubt => {
+                self.fail_creation(failure.problem, now);
+            }
+            // As after a refusal: the list must show that no earlier attempt has made it.
+            Verdict::NotNow if self.record.deleting() => {
+                self.live.refused = Some(failure.problem);
+            }
             Verdict::NotNow => self.wait_slowly(failure.problem, now),
             Verdict::Refused
             | Verdict::Exhausted

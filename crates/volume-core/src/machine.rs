@@ -36,6 +36,8 @@ pub(crate) struct Live {
     /// A creation of unknown outcome was then refused: the plugin's list must show that
     /// nothing was made before that is believed.
     pub(crate) refused: Option<Problem>,
+    /// What the plugin said when it was last asked whether it knows the volume.
+    pub(crate) unverified: Option<Problem>,
     /// The file system could not be grown; tried again at the next publish only.
     pub(crate) node_expand_failed: bool,
     /// Users that were told of their acquisition.

@@ -129,7 +129,8 @@ impl Volume {
         if matches!(self.record.known, Known::No { .. }) && !self.record.deleting() {
             return Some(self.missing_problem());
         }
-        self.live.problem.clone()
+        let live = &self.live;
+        live.problem.clone().or_else(|| live.unverified.clone())
     }
 
     /// Gives the volume's state for the master.

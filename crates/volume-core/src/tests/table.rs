@@ -362,6 +362,67 @@ fn a_creation_refused_after_doubt_fails_only_when_the_list_shows_nothing() {
 }
 
 #[test]
+fn a_creation_that_is_never_possible_ends_when_its_deletion_is_asked_for() {
+    let (mut volume, call) = creating();
+    let step = end(&mut volume, &call, Verdict::NotNow, 2);
+    assert!(
+        matches!(&step.effects[..], [Effect::WakeAt(_)]),
+        "it is tried again: {:?}",
+        step.effects
+    );
+    let delete = Event::Operation(operation(2, VolumeAct::Delete));
+    let call = open_call(volume.on_event(delete, at(3)).unwrap());
+    assert_eq!(call.rpc, Rpc::Create, "it may have become possible");
+    let step = end(&mut volume, &call, Verdict::NotNow, 4);
+    assert!(volume.is_gone());
+    assert!(matches!(
+        &step.effects[..],
+        [Effect::TellOperation(report)] if report.outcome == Outcome::Finished
+    ));
+}
+
+#[test]
+fn a_creation_in_doubt_and_then_not_possible_ends_when_the_list_shows_nothing() {
+    let (mut volume, call) = creating();
+    end(&mut volume, &call, Verdict::Uncertain, 2);
+    let delete = Event::Operation(operation(2, VolumeAct::Delete));
+    let call = open_call(volume.on_event(delete, at(3)).unwrap());
+    let call = open_call(end(&mut volume, &call, Verdict::NotNow, 4));
+    assert_eq!(call.rpc, Rpc::Verify);
+    let result = Ok(Answer::Done);
+    let call_id = call.call_id;
+    volume
+        .on_event(Event::Ended { call_id, result }, at(5))
+        .unwrap();
+    assert!(volume.is_gone());
+}
+
+#[test]
+fn a_volume_that_the_plugin_calls_damaged_shows_it_until_it_is_well() {
+    let mut world = created(ALL);
+    let verify = |world: &mut World, result| {
+        let now = world.now();
+        let volume = world.volume.as_mut().unwrap();
+        let call = open_call(volume.on_event(Event::PluginUp(ALL), now).unwrap());
+        assert_eq!(call.rpc, Rpc::Verify);
+        let call_id = call.call_id;
+        volume
+            .on_event(Event::Ended { call_id, result }, now)
+            .unwrap();
+        (volume.state(), volume.problem().map(|problem| problem.what))
+    };
+    let damaged = failure(Verdict::NotNow, "its image is gone");
+    assert_eq!(
+        verify(&mut world, Err(damaged)),
+        (VolumeState::Ready, Some("its image is gone".to_owned()))
+    );
+    assert_eq!(
+        verify(&mut world, Ok(Answer::Done)),
+        (VolumeState::Ready, None)
+    );
+}
+
+#[test]
 fn deletion_of_an_uncertain_creation_creates_first_and_deletes_then() {
     let (mut volume, call) = creating();
     end(&mut volume, &call, Verdict::Uncertain, 2);
