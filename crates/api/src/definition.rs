@@ -4,6 +4,7 @@
 //! Capabilities, attach, staging and topology are asked of the plugin itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -211,12 +212,10 @@ pub struct PluginDefinition {
     /// Whether the plugin wants the target path to exist.
     #[serde(default)]
     pub pre_create_target: bool,
-    /// Whether its mounts die with its process (FUSE).
-    #[serde(default)]
-    pub mounts_die_with_plugin: bool,
-    /// Calls in flight at once.
+    /// Calls in flight at once, for each kind of call.
     #[serde(default = "default_lanes")]
-    pub lanes: u32,
+    #[schema(value_type = u32, minimum = 1)]
+    pub lanes: NonZeroU32,
     /// Given in every call that takes secrets.
     #[serde(default)]
     pub secrets: BTreeMap<String, SecretRef>,
@@ -270,8 +269,8 @@ fn default_stop_timeout() -> String {
 
 /// Four calls at once: enough to hide a slow one, few enough for plugins that break when
 /// calls for one machine overlap.
-fn default_lanes() -> u32 {
-    4
+const fn default_lanes() -> NonZeroU32 {
+    NonZeroU32::new(4).expect("above zero")
 }
 
 impl PluginDefinition {
@@ -293,7 +292,6 @@ impl PluginDefinition {
             startup_timeout: default_startup_timeout(),
             stop_timeout: default_stop_timeout(),
             pre_create_target: false,
-            mounts_die_with_plugin: false,
             lanes: default_lanes(),
             secrets: BTreeMap::new(),
             params: Vec::new(),
@@ -520,6 +518,7 @@ mod tests {
             ("image = 'x'\nstartup_timeout = '10'", "startup_timeout"),
             ("image = 'x'\nneeds = ['luck']", "luck"),
             ("image = 'x'\nname = 'a/b'", "plugin name"),
+            ("image = 'x'\nlanes = 0", "nonzero"),
         ] {
             let error = refused(toml);
             assert!(error.contains(fault), "{toml}: {error}");

@@ -15,6 +15,7 @@ mod stats;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use sutler_api::Problem;
@@ -87,7 +88,7 @@ pub struct PluginUp {
     /// What it said of itself.
     pub facts: PluginFacts,
     /// Calls in flight at once, per lane.
-    pub lanes: u32,
+    pub lanes: NonZeroU32,
     /// Whether it wants the target path to exist.
     pub pre_create_target: bool,
     /// Given in calls that take secrets.

@@ -52,7 +52,7 @@ pub enum OpenError {
     },
     /// Its bytes are not as we left them. Nothing was changed.
     #[error(
-        "store {} is damaged: {what}; nothing was changed, put back a copy or move it away",
+        "store {} is damaged: {what}; nothing was changed; put back a copy of it",
         path.display()
     )]
     Corrupt {

@@ -73,15 +73,17 @@ pub(crate) fn one(volume: &VolumeView, now: Timestamp) -> String {
     ])
 }
 
+/// Longest text of a step that others are lined up with: leaves room for time and duration in
+/// the width of a common terminal.
+const STEP_WIDTH_MAX: usize = 56;
+
 /// Writes the story: a summary, the steps, the cause, what is next.
 pub(crate) fn why(why: &WhyView) -> String {
     let mut out = format!("{}\n", printable(&why.summary));
-    let width = why
-        .steps
-        .iter()
-        .map(|step| step.text.chars().count())
-        .max()
-        .unwrap_or(0);
+    // A failure's raw text is as long as the plugin likes and sets no width for the others.
+    let widths = why.steps.iter().map(|step| step.text.chars().count());
+    let width = widths.filter(|width| *width <= STEP_WIDTH_MAX).max();
+    let width = width.unwrap_or(0);
     for step in &why.steps {
         let mark = match step.mark {
             WhyMark::Done => '✓',

@@ -29,7 +29,7 @@ fn the_same_definition_again_changes_nothing_and_another_is_an_upgrade() {
     world.add("local").unwrap();
     assert_eq!(world.sent_words(), Vec::<String>::new());
     let mut changed = PluginDefinition::of_image("local");
-    changed.lanes = 9;
+    changed.lanes = std::num::NonZeroU32::new(9).unwrap();
     world.add_definition(changed).unwrap();
     assert_eq!(world.sent_words(), ["plugins"]);
     let plugin = world.books.plugin(&name("local")).unwrap();
@@ -208,7 +208,7 @@ fn a_plugin_runs_only_where_it_was_put() {
 fn a_report_of_an_old_generation_is_not_shown() {
     let (mut world, a) = World::with_local();
     let mut changed = PluginDefinition::of_image("local");
-    changed.lanes = 9;
+    changed.lanes = std::num::NonZeroU32::new(9).unwrap();
     world.add_definition(changed).unwrap();
     let instance = instance(PluginState::Ready, world.now);
     let update = Update::Plugin {

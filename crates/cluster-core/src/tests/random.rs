@@ -211,7 +211,7 @@ impl Run {
             }
             Act::AddPlugin { lanes } => {
                 let mut definition = sutler_api::definition::PluginDefinition::of_image("local");
-                definition.lanes = u32::from(lanes);
+                definition.lanes = std::num::NonZeroU32::MIN.saturating_add(u32::from(lanes));
                 world.add_definition(definition).unwrap();
             }
             Act::RemovePlugin => {

@@ -270,8 +270,8 @@ impl Shell {
 
     fn plugin_up(&mut self, name: PluginName, up: PluginUp) {
         let abilities = abilities(&up);
-        let width = usize::try_from(up.lanes).ok().and_then(NonZeroUsize::new);
-        let lanes = Lanes::new(width.map(LaneWidths::all).unwrap_or_default());
+        let width = NonZeroUsize::try_from(up.lanes).unwrap_or(NonZeroUsize::MAX);
+        let lanes = Lanes::new(LaneWidths::all(width));
         let plugin = Plugin {
             up,
             lanes,

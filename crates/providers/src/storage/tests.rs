@@ -68,7 +68,7 @@ impl Bench {
             PluginUp {
                 client,
                 facts,
-                lanes: 4,
+                lanes: std::num::NonZeroU32::new(4).unwrap(),
                 pre_create_target: false,
                 secrets: BTreeMap::new(),
             },
