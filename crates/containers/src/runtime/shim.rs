@@ -173,8 +173,18 @@ impl Shim<'_> {
         })?;
         failpoint::hit("shim.exit.delete.before");
         let deleted = self.record.runtime.delete(&self.record.spec.id, true);
+        self.clear_cgroup();
         failpoint::hit("shim.exit.delete.after");
         deleted.map_err(ShimError::Runtime)
+    }
+
+    /// Takes away what the runtime left: on version 2 it tries once, while processes that it
+    /// has just killed may still be ending, and says nothing.
+    fn clear_cgroup(&self) {
+        // Not an error: the container's removal does the same and reports it.
+        if let Err((path, error)) = cgroup::clear(&self.record.spec.cgroup_path()) {
+            eprintln!("shim: cannot clear {}: {error}", path.display());
+        }
     }
 
     fn spawn_writer(&self, queue: &Arc<LogQueue>) -> Result<JoinHandle<u64>, ShimError> {

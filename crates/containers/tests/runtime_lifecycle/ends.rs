@@ -120,7 +120,8 @@ async fn processes_left_in_the_hosts_pid_space_end_with_the_container() {
         .parse()
         .expect("a pid of the host");
     assert!(!runs(pid), "process {pid} outlived its container");
-    assert!(world.cgroups("c").is_empty());
+    let left = world.cgroups("c");
+    assert!(left.is_empty(), "{left:?}: {}", world.shim_words("c"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
