@@ -25,7 +25,7 @@ enum Verb {
     },
     /// Run every check and test, quick ones first
     Test {
-        /// Only this stage; may be repeated
+        /// Only this stage; may be repeated. Without it, all but `lab`
         #[arg(long = "stage", value_enum)]
         stages: Vec<Stage>,
     },
@@ -48,6 +48,15 @@ enum Verb {
     Sweep,
     /// Install what the other verbs need, and say what
     Setup,
+    /// Live one life of the power-cut guest; runs inside the lab's machine only
+    #[command(hide = true)]
+    LabLife {
+        /// Its number
+        number: usize,
+        /// Only look at what earlier lives left
+        #[arg(long)]
+        last: bool,
+    },
     /// Check sizes, purity, arrows, names, text and links
     Tidy,
     /// Check licences, bans and sources of dependencies
@@ -94,6 +103,7 @@ fn run(verb: Verb) -> Result<()> {
             println!("everything is there");
             Ok(())
         }
+        Verb::LabLife { number, last } => xtask::lab::live(number, last),
         Verb::Tidy => tidy(),
         Verb::Deny { advisories } => xtask::deny::check(advisories),
     }

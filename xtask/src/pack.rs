@@ -209,7 +209,7 @@ fn config(cmd: &[&str], entrypoint: &[&str]) -> ImageConfig {
     }
 }
 
-fn program(name: &str) -> Result<PathBuf> {
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
     command::find_program(name).with_context(|| format!("{name} is not on this machine"))
 }
 
@@ -222,7 +222,7 @@ fn stripped(program: &Path) -> Result<PathBuf> {
 }
 
 /// Finds the libraries that a program is linked with, the loader among them.
-fn libraries_of(program: &Path) -> Result<BTreeSet<PathBuf>> {
+pub(crate) fn libraries_of(program: &Path) -> Result<BTreeSet<PathBuf>> {
     let told = command::output(Command::new("ldd").arg(program))?;
     let found = parse_libraries(&told);
     ensure!(

@@ -50,6 +50,16 @@ const NEEDS: [Need; 12] = [
     need("git", "git", "is asked for the version"),
 ];
 
+/// What the lab uses besides: no other verb needs an emulator.
+const LAB_NEEDS: [Need; 2] = [
+    need(
+        "qemu-system-x86_64",
+        "qemu-system-x86",
+        "is the lab's machine, emulated",
+    ),
+    need("dpkg-deb", "dpkg", "unpacks the lab's kernel"),
+];
+
 /// Oldest Go that builds the mock driver, as (major, minor).
 const GO_MIN: (u32, u32) = (1, 26);
 
@@ -58,7 +68,19 @@ const GO_MIN: (u32, u32) = (1, 26);
 /// # Errors
 /// Something is missing and cannot be installed: the text says what and what for.
 pub fn ensure() -> Result<()> {
-    let missing: Vec<&Need> = NEEDS
+    ensure_all(&NEEDS)
+}
+
+/// Installs what the lab lacks, and says what.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn ensure_lab() -> Result<()> {
+    ensure_all(&LAB_NEEDS)
+}
+
+fn ensure_all(needs: &[Need]) -> Result<()> {
+    let missing: Vec<&Need> = needs
         .iter()
         .filter(|need| command::find_program(need.program).is_none())
         .collect();

@@ -42,11 +42,16 @@ impl Selection {
 
 /// A built test program.
 #[derive(Debug)]
-struct Program {
-    title: String,
+pub(crate) struct Program {
+    /// Package and target.
+    pub(crate) title: String,
+    /// The target's name.
+    pub(crate) target: String,
     selection: Selection,
-    executable: PathBuf,
-    folder: PathBuf,
+    /// The program.
+    pub(crate) executable: PathBuf,
+    /// The package's folder, in which it runs.
+    pub(crate) folder: PathBuf,
 }
 
 /// Builds all test programs and runs the selected ones.
@@ -78,7 +83,8 @@ pub(super) fn run_doc_tests() -> Result<Count> {
     Ok(count)
 }
 
-fn build() -> Result<Vec<Program>> {
+/// Builds all test programs.
+pub(crate) fn build() -> Result<Vec<Program>> {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(places::root());
     cargo.args([
@@ -109,6 +115,7 @@ fn program(message: &str) -> Option<Program> {
     let package = folder.file_name()?.to_string_lossy().into_owned();
     Some(Program {
         title: format!("{package} {target}"),
+        target: target.to_owned(),
         selection: Selection::of(target),
         executable: PathBuf::from(message["executable"].as_str()?),
         folder,
@@ -180,7 +187,7 @@ fn mark(count: Count) -> char {
 }
 
 /// Adds up the result lines of a test program's output.
-fn count_in(said: &str) -> Count {
+pub(crate) fn count_in(said: &str) -> Count {
     let mut count = Count::default();
     for line in said
         .lines()

@@ -11,7 +11,7 @@ use sutler_testkit::{poll, world};
 use super::Count;
 use super::programs::{self, Selection};
 use crate::places::Profile;
-use crate::{command, deny, pack, places, setup};
+use crate::{command, deny, lab, pack, places, setup};
 
 /// A stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -28,6 +28,8 @@ pub enum Stage {
     EndToEnd,
     /// Killed at every failpoint, and held against the promise
     Crash,
+    /// On an emulated machine: cgroup version 2 alone, and power cuts; only when it is named
+    Lab,
 }
 
 /// Longest wait for the last process of a stage to go.
@@ -35,14 +37,26 @@ const GONE_WITHIN: Duration = Duration::from_secs(10);
 
 impl Stage {
     /// All of them, in order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Format,
         Self::Lints,
         Self::Unit,
         Self::Deny,
         Self::EndToEnd,
         Self::Crash,
+        Self::Lab,
     ];
+
+    /// Whether it runs when none is named. The lab does not: it takes minutes more, and an
+    /// emulator that nothing else needs.
+    pub(super) fn is_daily(self) -> bool {
+        match self {
+            Self::Format | Self::Lints | Self::Unit | Self::Deny | Self::EndToEnd | Self::Crash => {
+                true
+            }
+            Self::Lab => false,
+        }
+    }
 
     /// Its name in the report.
     pub fn title(self) -> &'static str {
@@ -53,6 +67,7 @@ impl Stage {
             Self::Deny => "dependencies",
             Self::EndToEnd => "end-to-end tests",
             Self::Crash => "crash matrix",
+            Self::Lab => "lab",
         }
     }
 
@@ -79,6 +94,7 @@ impl Stage {
             Self::Deny => deny::check(false).map(|()| Count::one(true)),
             Self::EndToEnd => in_worlds(Selection::EndToEnd),
             Self::Crash => in_worlds(Selection::Crash),
+            Self::Lab => lab::run(),
         }
     }
 }

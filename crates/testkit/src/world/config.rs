@@ -28,6 +28,8 @@ pub struct WorldConfig {
     pub master_args: Vec<String>,
     /// Environment of every process.
     pub env: Vec<(String, String)>,
+    /// A folder of its own that outlives it; otherwise one is made and removed.
+    pub root: Option<PathBuf>,
 }
 
 impl WorldConfig {
@@ -40,6 +42,7 @@ impl WorldConfig {
             local: true,
             master_args: Vec::new(),
             env: Vec::new(),
+            root: None,
         }
     }
 
@@ -54,6 +57,13 @@ impl WorldConfig {
     #[must_use]
     pub fn without_local(mut self) -> Self {
         self.local = false;
+        self
+    }
+
+    /// The same in a folder that is kept, and that may hold an earlier world's state.
+    #[must_use]
+    pub fn at(mut self, root: &Path) -> Self {
+        self.root = Some(root.to_owned());
         self
     }
 

@@ -3,7 +3,8 @@
 //! [`World`] starts `sutler up`, or a master and agents of their own, waits until they are
 //! ready, runs commands against them, kills and restarts them. When it is dropped, also by a
 //! panic, nothing of it is left: no process, container, mount, loop device, cgroup, network
-//! namespace or file. It decides nothing about what is right; that is the tests' and the
+//! namespace or file. A world that was given its folder leaves all of that but its processes.
+//! It decides nothing about what is right; that is the tests' and the
 //! [oracle](crate::oracle)'s.
 //!
 //! ```text
@@ -86,10 +87,13 @@ impl World {
             "{} is not there: run `cargo xtask pack`",
             image.display()
         );
-        let root = tempfile::Builder::new()
-            .prefix("st-")
-            .tempdir_in(WORLDS)?
-            .keep();
+        let root = match &config.root {
+            Some(root) => kept_folder(root)?,
+            None => tempfile::Builder::new()
+                .prefix("st-")
+                .tempdir_in(WORLDS)?
+                .keep(),
+        };
         cleanup::own(&root)?;
         let network = match config.shape {
             Shape::Namespaces(agents) => Some(Network::make(&root, agents)?),
@@ -425,8 +429,15 @@ impl Drop for World {
             agent.kill();
         }
         drop(self.network.take());
-        cleanup::clean(&self.root);
+        if self.config.root.is_none() {
+            cleanup::clean(&self.root);
+        }
     }
+}
+
+fn kept_folder(root: &Path) -> Result<PathBuf> {
+    std::fs::create_dir_all(root).with_context(|| format!("make {}", root.display()))?;
+    Ok(root.to_owned())
 }
 
 /// Gives the elements of a JSON array, or of the one array inside an object.
