@@ -13,10 +13,14 @@
 //! | `POST /agent/v1/updates` | [`Updates`] → `{}` |
 //! | `POST /agent/v1/answers/{request_id}` | raw bytes as they come → `{}` |
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::id::{AgentId, AgentName, OperationUuid, PluginName, RequestId, TaskId, VolumeId};
+use crate::id::{
+    AgentId, AgentName, OperationUuid, PluginName, RequestId, TaskId, TaskInstance, VolumeId,
+};
 use crate::plugin::{DesiredPlugin, PluginInstanceView};
 use crate::task::{LogQuery, PullProgressView, TaskExit, TaskSpec, TaskState};
 use crate::volume::{VolumeSpec, VolumeState, VolumeUser};
@@ -72,6 +76,8 @@ pub enum ToAgent {
     ForgetTask {
         /// Which.
         task_id: TaskId,
+        /// Which of that id; a later one stays.
+        instance: TaskInstance,
     },
     /// The master has recorded a volume's end: drop the tombstone.
     ForgetVolume {
@@ -99,7 +105,7 @@ pub struct Desired {
     /// Tasks that have not ended in the master's books.
     pub tasks: Vec<DesiredTask>,
     /// Ended tasks that the master still keeps; the agent forgets every other ended one.
-    pub kept_tasks: Vec<TaskId>,
+    pub kept_tasks: BTreeMap<TaskId, TaskInstance>,
     /// Volumes that the master's books give to this machine.
     pub volumes: Vec<VolumeId>,
 }
@@ -265,6 +271,8 @@ pub struct VolumeReport {
 pub struct TaskReport {
     /// Which.
     pub task_id: TaskId,
+    /// Which of that id; the master ignores what is told of another than its own.
+    pub instance: TaskInstance,
     /// Where it is in its life.
     pub state: TaskState,
     /// How its container ended.

@@ -249,6 +249,12 @@ uuid_type!(
     "agent id"
 );
 uuid_type!(
+    /// One acceptance of a task: the id of a forgotten task may be given again, and what is
+    /// told of the earlier one must not count for the later.
+    TaskInstance,
+    "task instance"
+);
+uuid_type!(
     /// One question of the master to an agent.
     RequestId,
     "request id"
@@ -258,6 +264,23 @@ impl VolumeId {
     /// Gives the name that we pass to CreateVolume: the idempotency key of the CSI spec.
     pub fn csi_name(self) -> String {
         format!("sutler-{}", self.0)
+    }
+}
+
+impl TaskInstance {
+    /// Stands where a record cannot say which it was.
+    pub const UNKNOWN: Self = Self(Uuid::nil());
+
+    /// Tells whether both may be the same. An unknown one may be any: a task whose record is
+    /// damaged must end the task that is wanted, rather than be started a second time.
+    pub fn may_be(self, other: Self) -> bool {
+        self == other || self == Self::UNKNOWN || other == Self::UNKNOWN
+    }
+}
+
+impl Default for TaskInstance {
+    fn default() -> Self {
+        Self::UNKNOWN
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::id::{AgentName, ClassName, TaskId, VolumeId, VolumeName};
+use crate::id::{AgentName, ClassName, TaskId, TaskInstance, VolumeId, VolumeName};
 use crate::{Bytes, Problem, Timestamp};
 
 /// A volume as a task asks for it.
@@ -80,6 +80,9 @@ pub struct TaskVolume {
 pub struct TaskSpec {
     /// Its id.
     pub task_id: TaskId,
+    /// Which of the tasks that ever had this id.
+    #[serde(default)]
+    pub instance: TaskInstance,
     /// Image reference.
     pub image: String,
     /// Command and arguments; the image's own when empty.

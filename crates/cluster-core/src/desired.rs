@@ -27,7 +27,7 @@ impl Books {
             tasks: tasks().filter_map(|task| self.desired_task(task)).collect(),
             kept_tasks: tasks()
                 .filter(|task| task.end.is_some())
-                .map(|task| task.spec.task_id.clone())
+                .map(|task| (task.spec.task_id.clone(), task.spec.instance))
                 .collect(),
             volumes: volumes.map(|volume| volume.spec.volume_id).collect(),
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sutler_api::id::{AgentId, AgentName, TaskId, VolumeName};
+use sutler_api::id::{AgentId, AgentName, TaskId, TaskInstance, VolumeName};
 use sutler_api::task::{RunTaskRequest, TaskSpec, TaskVolume, TaskVolumeRequest};
 use sutler_api::volume::{AccessType, VolumeSpec};
 use sutler_api::{Bytes, ErrorKind, Problem};
@@ -69,6 +69,7 @@ impl Turn<'_> {
             });
         let spec = TaskSpec {
             task_id: task_id.clone(),
+            instance: TaskInstance::new(seed),
             image: request.image,
             command: request.command,
             env: request.env,

@@ -72,12 +72,15 @@ impl Turn<'_> {
     }
 
     pub(crate) fn on_task_report(&mut self, agent_id: AgentId, report: TaskReport) {
-        let Some(record) = self.books.durable.tasks.get(&report.task_id) else {
+        let known = self.books.durable.tasks.get(&report.task_id);
+        let Some(record) = known.filter(|record| record.spec.instance.may_be(report.instance))
+        else {
             if report.state.is_terminal() {
                 self.send(
                     agent_id,
                     ToAgent::ForgetTask {
                         task_id: report.task_id,
+                        instance: report.instance,
                     },
                 );
             }
@@ -134,15 +137,12 @@ impl Turn<'_> {
         while self.books.durable.ended_tasks.len() > ENDED_TASKS_MAX
             && let Some((_, oldest)) = self.books.durable.ended_tasks.first().cloned()
         {
-            let agent_id = self
-                .books
-                .durable
-                .tasks
-                .get(&oldest)
-                .map(|task| task.agent_id);
+            let record = self.books.durable.tasks.get(&oldest);
+            let known = record.map(|task| (task.agent_id, task.spec.instance));
             self.persist(Change::ForgetTask(oldest.clone()));
-            if let Some(agent_id) = agent_id {
-                self.send(agent_id, ToAgent::ForgetTask { task_id: oldest });
+            if let Some((agent_id, instance)) = known {
+                let task_id = oldest;
+                self.send(agent_id, ToAgent::ForgetTask { task_id, instance });
             }
         }
     }

@@ -73,6 +73,7 @@ fn about(update: &Update) -> About {
 #[cfg(test)]
 mod tests {
     use sutler_api::agent::TaskReport;
+    use sutler_api::id::TaskInstance;
     use sutler_api::task::TaskState;
 
     use super::*;
@@ -80,6 +81,7 @@ mod tests {
     fn task(state: TaskState) -> Update {
         Update::Task(TaskReport {
             task_id: TaskId::new("t").expect("a name"),
+            instance: TaskInstance::UNKNOWN,
             state,
             exit: None,
             problem: None,

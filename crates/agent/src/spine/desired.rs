@@ -1,9 +1,7 @@
 //! What the master says: taken up as a whole state or as single wishes, all repeatable.
 
-use std::collections::BTreeSet;
-
 use sutler_api::agent::{Desired, ToAgent, Update};
-use sutler_api::id::TaskId;
+use sutler_api::id::{TaskId, TaskInstance};
 use sutler_node_core::task::TaskEvent;
 
 use super::turn::Turn;
@@ -56,7 +54,9 @@ impl Spine {
             ToAgent::Plugins { plugins } => self.want_plugins(plugins, turn),
             ToAgent::Operation(operation) => self.storage.submit(operation),
             ToAgent::Task(task) => self.want_task(task, turn),
-            ToAgent::ForgetTask { task_id } => self.forget_task(&task_id, turn),
+            ToAgent::ForgetTask { task_id, instance } => {
+                self.forget_task(&task_id, instance, turn);
+            }
             ToAgent::ForgetVolume { volume_id } => self.storage.forget(volume_id),
             ToAgent::Query { request_id, query } => {
                 self.queries
@@ -73,13 +73,17 @@ impl Spine {
         for operation in desired.operations {
             self.storage.submit(operation);
         }
-        let mut known: BTreeSet<TaskId> = desired.kept_tasks.into_iter().collect();
-        known.extend(desired.tasks.iter().map(|task| task.spec.task_id.clone()));
+        let mut known = desired.kept_tasks;
+        let wanted = desired.tasks.iter().map(|task| &task.spec);
+        known.extend(wanted.map(|spec| (spec.task_id.clone(), spec.instance)));
         let unknown: Vec<TaskId> = self
             .tasks
-            .keys()
-            .filter(|id| !known.contains(*id))
-            .cloned()
+            .iter()
+            .filter(|(id, cell)| {
+                let ours = cell.machine.spec().instance;
+                !known.get(*id).is_some_and(|theirs| theirs.may_be(ours))
+            })
+            .map(|(id, _)| id.clone())
             .collect();
         for task_id in unknown {
             self.disown(&task_id, turn);
@@ -90,10 +94,11 @@ impl Spine {
     }
 
     /// Ends a task that the master does not know, and forgets it.
-    fn disown(&mut self, task_id: &TaskId, turn: &mut Turn) {
+    pub(super) fn disown(&mut self, task_id: &TaskId, turn: &mut Turn) {
         let Some(cell) = self.tasks.get_mut(task_id) else {
             return;
         };
+        cell.next = None;
         if !cell.machine.has_ended() {
             tracing::warn!(%task_id, "the master does not know this task; it is stopped");
             cell.orphan = true;
@@ -103,7 +108,11 @@ impl Spine {
         self.task_event(task_id, TaskEvent::Forget, turn);
     }
 
-    fn forget_task(&mut self, task_id: &TaskId, turn: &mut Turn) {
+    fn forget_task(&mut self, task_id: &TaskId, instance: TaskInstance, turn: &mut Turn) {
+        let cell = self.tasks.get(task_id);
+        if cell.is_some_and(|cell| !cell.machine.spec().instance.may_be(instance)) {
+            return;
+        }
         self.task_event(task_id, TaskEvent::Forget, turn);
     }
 

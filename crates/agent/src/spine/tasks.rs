@@ -29,6 +29,8 @@ pub(super) struct TaskCell {
     watch: Option<AbortHandle>,
     /// The master does not know it: it is forgotten as soon as it has ended.
     pub orphan: bool,
+    /// A later task of the same id, which begins when nothing of this one is left.
+    pub next: Option<DesiredTask>,
 }
 
 impl TaskCell {
@@ -40,6 +42,7 @@ impl TaskCell {
             pull: None,
             watch: None,
             orphan: false,
+            next: None,
         }
     }
 
@@ -60,6 +63,15 @@ impl Spine {
     /// Takes up a task, or what has changed of one that is known.
     pub(super) fn want_task(&mut self, desired: DesiredTask, turn: &mut Turn) {
         let task_id = desired.spec.task_id.clone();
+        if let Some(cell) = self.tasks.get(&task_id)
+            && !cell.machine.spec().instance.may_be(desired.spec.instance)
+        {
+            self.disown(&task_id, turn);
+            if let Some(cell) = self.tasks.get_mut(&task_id) {
+                cell.next = Some(desired);
+            }
+            return;
+        }
         let cell = self
             .tasks
             .entry(task_id.clone())
@@ -108,6 +120,11 @@ impl Spine {
         if cell.orphan && cell.machine.has_ended() {
             cell.orphan = false;
             self.task_event(task_id, TaskEvent::Forget, turn);
+        } else if cell.machine.is_forgotten()
+            && let Some(next) = cell.next.take()
+        {
+            self.tasks.remove(task_id);
+            self.want_task(next, turn);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Tasks from the master's wish to their recorded end.
 
 use sutler_api::ErrorKind;
-use sutler_api::agent::{AgentQuery, ToAgent};
+use sutler_api::agent::{AgentQuery, DesiredTask, TaskReport, ToAgent};
 use sutler_api::task::{LogQuery, LogStream, TaskState};
 
 use crate::world::World;
@@ -76,7 +76,7 @@ fn a_forgotten_task_leaves_nothing() {
     let world = World::new();
     world.run(async {
         let spec = world.task("t1", "true");
-        let id = spec.task_id.clone();
+        let (id, instance) = (spec.task_id.clone(), spec.instance);
         world.master.run(spec);
         assert_eq!(world.master.wait_end(&id).await.state, TaskState::Finished);
         let folder = world.agent_dir().join("containers/task-t1");
@@ -85,6 +85,7 @@ fn a_forgotten_task_leaves_nothing() {
         world.master.want(|desired| desired.tasks.clear());
         world.master.say(&ToAgent::ForgetTask {
             task_id: id.clone(),
+            instance,
         });
         // A later task goes the whole way, so by its end the earlier wish is carried out.
         let next = world.task("t2", "true");
@@ -202,5 +203,50 @@ fn a_task_that_the_master_does_not_know_is_ended_and_forgotten() {
             .await;
         world.master.want(|desired| desired.tasks.clear());
         assert_eq!(world.master.wait_end(&id).await.state, TaskState::Killed);
+    });
+}
+
+#[test]
+fn a_later_task_of_the_same_id_begins_when_the_earlier_one_is_gone() {
+    let world = World::new();
+    world.run(async {
+        let earlier = world.task("t1", "sleep 1000");
+        let (id, old) = (earlier.task_id.clone(), earlier.instance);
+        world.master.run(earlier);
+        world
+            .master
+            .wait_task(&id, |r| r.state == TaskState::Running)
+            .await;
+        let later = world.task("t1", "echo later; exit 3");
+        let new = later.instance;
+        // As on a reconnection of a machine that was away while the earlier one was forgotten.
+        world.master.want(|desired| {
+            desired.tasks = vec![DesiredTask {
+                spec: later,
+                stop: false,
+            }];
+        });
+        let end = world
+            .master
+            .wait_task(&id, |r| r.instance == new && r.state.is_terminal())
+            .await;
+        assert_eq!(end.exit.and_then(|exit| exit.code), Some(3));
+        let killed = |r: &TaskReport| r.instance == old && r.state == TaskState::Killed;
+        world.master.wait_task(&id, killed).await;
+        let query = AgentQuery::TaskLogs {
+            task_id: id.clone(),
+            log: logs(LogStream::Stdout),
+        };
+        assert_eq!(world.master.ask(query).await, "later\n");
+        // A late word about the earlier one does nothing to the later.
+        world.master.say(&ToAgent::ForgetTask {
+            task_id: id.clone(),
+            instance: old,
+        });
+        let query = AgentQuery::TaskLogs {
+            task_id: id,
+            log: logs(LogStream::Stdout),
+        };
+        assert_eq!(world.master.ask(query).await, "later\n");
     });
 }

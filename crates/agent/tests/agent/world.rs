@@ -11,7 +11,7 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use sutler_agent::{Agent, AgentConfig, AgentHandle, MasterAddress, StartError};
 use sutler_api::Bytes;
 use sutler_api::definition::PluginDefinition;
-use sutler_api::id::{AgentName, PluginName, TaskId};
+use sutler_api::id::{AgentName, PluginName, TaskId, TaskInstance};
 use sutler_api::plugin::DesiredPlugin;
 use sutler_api::task::TaskSpec;
 use sutler_containers::image::{ImageBuilder, ImageConfig, Rootfs};
@@ -21,6 +21,7 @@ use sutler_containers::runtime::{
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use uuid::Uuid;
 
 use crate::master::Master;
 
@@ -171,6 +172,7 @@ impl World {
     pub fn task(&self, id: &str, script: &str) -> TaskSpec {
         TaskSpec {
             task_id: TaskId::new(id).expect("a name"),
+            instance: TaskInstance::new(Uuid::new_v4()),
             image: self.image(),
             command: vec!["sh".into(), "-c".into(), script.into()],
             env: BTreeMap::new(),

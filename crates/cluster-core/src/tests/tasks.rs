@@ -1,11 +1,12 @@
 //! Tasks: refusals, waiting, one writer, placement, stopping, states that only go on.
 
 use serde_json::json;
-use sutler_api::agent::{Outcome, ToAgent, Update};
-use sutler_api::id::{OperationUuid, TaskId};
+use sutler_api::agent::{Outcome, TaskReport, ToAgent, Update};
+use sutler_api::id::{OperationUuid, TaskId, TaskInstance};
 use sutler_api::task::TaskState;
 use sutler_api::volume::VolumeState;
 use sutler_api::{ErrorKind, Problem};
+use uuid::Uuid;
 
 use super::world::{GIB, World, refused, task_report};
 use crate::{Event, Request};
@@ -322,6 +323,35 @@ fn ended_tasks_are_bounded_and_their_agents_told() {
         "told again for one that did not hear"
     );
     assert_eq!(world.recovered().durable(), world.books.durable());
+}
+
+#[test]
+fn what_is_told_of_an_earlier_task_of_the_same_id_does_not_count() {
+    let (mut world, a) = World::with_local();
+    let id = world
+        .run(json!({ "image": "x", "task_id": "again" }))
+        .unwrap();
+    let earlier = TaskReport {
+        instance: TaskInstance::new(Uuid::from_u128(u128::MAX)),
+        ..task_report(&id, TaskState::Finished)
+    };
+    world.sent.clear();
+    world
+        .updates(a, vec![Update::Task(earlier.clone())])
+        .unwrap();
+    assert_eq!(world.task_state(&id), TaskState::Accepted);
+    let forget = ToAgent::ForgetTask {
+        task_id: id.clone(),
+        instance: earlier.instance,
+    };
+    assert_eq!(world.sent, [(a, forget)]);
+    world.report_task(a, &id, TaskState::Running);
+    world.updates(a, vec![Update::Task(earlier)]).unwrap();
+    assert_eq!(world.task_state(&id), TaskState::Running);
+    // A machine whose record of the task is damaged cannot say which it was.
+    let unknown = task_report(&id, TaskState::Failed);
+    world.updates(a, vec![Update::Task(unknown)]).unwrap();
+    assert_eq!(world.task_state(&id), TaskState::Failed);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use sutler_api::agent::{
     OperationReport, Outcome, Register, TaskReport, ToAgent, Update, Updates, VolumeReport,
 };
 use sutler_api::definition::PluginDefinition;
-use sutler_api::id::{AgentId, OperationUuid, TaskId, VolumeId};
+use sutler_api::id::{AgentId, OperationUuid, TaskId, TaskInstance, VolumeId};
 use sutler_api::plugin::{PluginFactsView, PluginInstanceView, PluginState};
 use sutler_api::task::{RunTaskRequest, TaskState};
 use sutler_api::volume::{VolumeState, VolumeView};
@@ -287,7 +287,12 @@ impl World {
     }
 
     pub fn report_task(&mut self, agent_id: AgentId, id: &TaskId, state: TaskState) {
-        let report = task_report(id, state);
+        let known = self.books.durable().tasks.get(id);
+        let instance = known.map_or(TaskInstance::UNKNOWN, |task| task.spec.instance);
+        let report = TaskReport {
+            instance,
+            ..task_report(id, state)
+        };
         self.updates(agent_id, vec![Update::Task(report)]).unwrap();
     }
 
@@ -345,6 +350,7 @@ pub fn instance(state: PluginState, since: Timestamp) -> PluginInstanceView {
 pub fn task_report(id: &TaskId, state: TaskState) -> TaskReport {
     TaskReport {
         task_id: id.clone(),
+        instance: TaskInstance::UNKNOWN,
         state,
         exit: None,
         problem: None,

@@ -27,6 +27,7 @@ impl Task {
         };
         TaskReport {
             task_id: self.spec.task_id.clone(),
+            instance: self.spec.instance,
             state: self.state_to_tell(),
             exit: ending.and_then(|e| e.exit),
             problem: ending

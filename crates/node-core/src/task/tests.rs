@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use sutler_api::id::{TaskId, VolumeId, VolumeName};
+use sutler_api::id::{TaskId, TaskInstance, VolumeId, VolumeName};
 use sutler_api::task::{TaskExit, TaskSpec, TaskState, TaskVolume};
 use sutler_api::volume::AccessType;
 use sutler_api::{Bytes, ErrorKind, Problem, Timestamp};
@@ -30,6 +30,7 @@ fn spec(volumes: u128) -> TaskSpec {
     };
     TaskSpec {
         task_id: TaskId::new("t1").expect("a name"),
+        instance: TaskInstance::new(Uuid::from_u128(7)),
         image: "busybox".to_owned(),
         command: vec!["true".to_owned()],
         env: BTreeMap::new(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sutler_api::id::{TaskId, VolumeId};
+use sutler_api::id::{TaskId, TaskInstance, VolumeId};
 use sutler_api::task::{PullProgressView, TaskExit, TaskSpec, TaskState};
 use sutler_api::volume::AccessType;
 use sutler_api::{ErrorKind, Problem, Timestamp};
@@ -257,6 +257,7 @@ impl TaskRecord {
         .hint("check the disk under the state directory, then run the task again");
         let spec = TaskSpec {
             task_id,
+            instance: TaskInstance::UNKNOWN,
             image: String::new(),
             command: Vec::new(),
             env: BTreeMap::new(),
