@@ -5,6 +5,7 @@
 //! the records of all steps into one commit, and only then lets effects go.
 
 mod calls;
+mod look;
 mod machine_state;
 mod outbox;
 mod says;
@@ -25,6 +26,7 @@ use sutler_api::id::{AgentName, PluginName, TaskId, VolumeId};
 use sutler_api::volume::AccessType;
 use sutler_csi::{PluginClient, PluginFacts};
 use sutler_store::{CommitError, LoadError, Store, Table};
+use sutler_volume_core::CallId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -122,6 +124,7 @@ pub(crate) enum Input {
     Why(VolumeId, oneshot::Sender<Option<AgentWhy>>),
     VolumesOf(PluginName, oneshot::Sender<usize>),
     Ended(calls::CallEnded),
+    Looked(VolumeId, CallId, bool),
     Used(VolumeId, u64),
 }
 

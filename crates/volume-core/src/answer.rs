@@ -129,7 +129,8 @@ impl Volume {
                 self.settle(flight.from.clone());
             }
             (Rpc::Delete, _) => self.on_deleted(now),
-            (rpc, _) => {
+            (rpc, answer) => {
+                self.note_mount(rpc, answer == Answer::Placed { mounted: true });
                 let abilities = self.abilities().unwrap_or_default();
                 if let Some(settled) = plan::settle_down(rpc, &flight.from, abilities) {
                     self.settle(settled);
@@ -238,6 +239,11 @@ impl Volume {
         // An earlier attempt may have done it: come down by the inverse call.
         let back = plan::give_up(flight, self.goal(), now).filter(|_| in_doubt);
         self.move_to(back.unwrap_or_else(|| Phase::Settled(flight.from.clone())));
+        // Users that had it before its mount was lost still hold it: without a pause the same
+        // call would be made and refused for ever.
+        if !self.record.users.is_empty() {
+            self.wait_slowly(failure.problem, now);
+        }
     }
 
     /// Tells every user that was not told yet that it failed, and lets it go.
@@ -264,6 +270,7 @@ impl Volume {
         if failure.verdict != Verdict::NotFound {
             return self.wait_slowly(failure.problem, now);
         }
+        self.note_mount(flight.rpc, false);
         let abilities = self.abilities().unwrap_or_default();
         if let Some(settled) = plan::settle_down(flight.rpc, &flight.from, abilities) {
             self.settle(settled);

@@ -125,11 +125,26 @@ pub struct Expanded {
     pub node_expansion_required: bool,
 }
 
+/// A mount of a volume on its machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mount {
+    /// Where it is staged.
+    Staging,
+    /// Where it is published.
+    Target,
+}
+
 /// A definite good answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// Done; nothing to tell.
     Done,
+    /// To Stage and Publish: whether the machine now shows a mount (or a device) there. Some
+    /// plugins mount nothing.
+    Placed {
+        /// Whether it does.
+        mounted: bool,
+    },
     /// To Create.
     Created(Created),
     /// To Attach.
@@ -194,6 +209,13 @@ pub enum Event {
         /// How.
         result: Result<Answer, Failure>,
     },
+    /// What [`Effect::Look`] has seen.
+    Looked {
+        /// Which.
+        call_id: CallId,
+        /// Whether the mount is there and answers.
+        stands: bool,
+    },
     /// The time that was asked for has come.
     Due,
 }
@@ -203,6 +225,14 @@ pub enum Event {
 pub enum Effect {
     /// Make a call; its end comes back as [`Event::Ended`].
     Call(Box<Call>),
+    /// Look on the machine whether a mount that was there still is; the plugin is not asked.
+    /// Comes back as [`Event::Looked`].
+    Look {
+        /// Its number.
+        call_id: CallId,
+        /// Which mount.
+        mount: Mount,
+    },
     /// Send [`Event::Due`] at this time; replaces an earlier wish.
     WakeAt(Timestamp),
     /// An operation has ended.

@@ -18,6 +18,7 @@
 
 mod answer;
 mod event;
+mod look;
 mod machine;
 mod plan;
 mod record;
@@ -28,11 +29,13 @@ mod told;
 mod users;
 
 pub use event::{
-    Abilities, Answer, Call, CallId, Denied, Effect, Event, Expanded, Failure, Rpc, Step, Verdict,
+    Abilities, Answer, Call, CallId, Denied, Effect, Event, Expanded, Failure, Mount, Rpc, Step,
+    Verdict,
 };
 pub use machine::Volume;
 pub use record::{
-    Created, Ended, InFlight, Known, PendingOperation, Phase, PublishContext, Settled, VolumeRecord,
+    Created, Ended, InFlight, Known, Mounts, PendingOperation, Phase, PublishContext, Settled,
+    VolumeRecord,
 };
 
 /// First wait before a call is repeated, in milliseconds.

@@ -7,8 +7,9 @@ use sutler_api::id::TaskId;
 use sutler_api::{ErrorKind, Problem, Timestamp};
 
 use crate::event::{Abilities, Call, CallId, Denied, Effect, Event, Rpc, Step};
+use crate::look::Look;
 use crate::plan::{self, Goal};
-use crate::record::{InFlight, Known, PendingOperation, Phase, Settled, VolumeRecord};
+use crate::record::{InFlight, Known, Mounts, PendingOperation, Phase, Settled, VolumeRecord};
 use crate::story::Story;
 use crate::{RETRY_MS_MAX, RETRY_MS_MIN};
 
@@ -40,6 +41,7 @@ pub(crate) struct Live {
     pub(crate) unverified: Option<Problem>,
     /// The file system could not be grown; tried again at the next publish only.
     pub(crate) node_expand_failed: bool,
+    pub(crate) look: Look,
     /// Users that were told of their acquisition.
     pub(crate) told: BTreeSet<TaskId>,
     /// Former users that were not told yet of their release.
@@ -79,6 +81,7 @@ impl Volume {
             ended: Vec::new(),
             abilities: None,
             node_expand_due: None,
+            mounts: Mounts::default(),
             boot_id: boot_id.to_owned(),
             since: now,
         };
@@ -99,10 +102,12 @@ impl Volume {
 
     /// Takes up a volume from its record after a restart of the process or the machine.
     pub fn recover(record: VolumeRecord, boot_id: &str, now: Timestamp) -> (Self, Step) {
-        let mut volume = Self {
-            record,
-            live: Live::default(),
+        // Users wait for nothing that they have not asked for again since.
+        let live = Live {
+            told: record.users.keys().cloned().collect(),
+            ..Live::default()
         };
+        let mut volume = Self { record, live };
         let before = volume.record.clone();
         if volume.record.boot_id != boot_id {
             let attaches = volume.abilities().unwrap_or_default().attaches;
@@ -198,6 +203,10 @@ impl Volume {
                 Ok("plugin")
             }
             Event::Ended { call_id, result } => Ok(self.on_ended(call_id, result, now)),
+            Event::Looked { call_id, stands } => {
+                self.on_looked(call_id, stands, now);
+                Ok("looked")
+            }
             Event::Due => {
                 if self.live.retry_at.is_some_and(|at| at <= now) {
                     self.live.retry_at = None;
@@ -306,6 +315,7 @@ impl Volume {
 
     /// Makes the next call, if there is one to make.
     fn advance(&mut self, now: Timestamp) {
+        self.look();
         if self.live.open.is_some() || self.live.up.is_none() {
             return;
         }
@@ -335,8 +345,14 @@ impl Volume {
             return self.call(Rpc::Verify, now);
         }
         self.finish_settled_operations(abilities, now);
-        let Some(rpc) = plan::next_rpc(&self.record, abilities) else {
-            return;
+        let rpc = match self.clear_lost() {
+            Some(rpc) => rpc,
+            // What is known of the mount decides where to go.
+            None if !self.mount_is_trusted() => return,
+            None => match plan::next_rpc(&self.record, abilities) {
+                Some(rpc) => rpc,
+                None => return,
+            },
         };
         if matches!(rpc, Rpc::NodeExpand(_)) && self.live.node_expand_failed {
             return;
@@ -400,8 +416,7 @@ impl Volume {
     }
 
     fn call(&mut self, rpc: Rpc, now: Timestamp) {
-        self.live.last_call += 1;
-        let call_id = CallId(self.live.last_call);
+        let call_id = self.next_call_id();
         self.live.open = Some(Open { call_id, rpc });
         self.live.story.begin(rpc, self.live.attempt, now);
         let base = self.record.base();
@@ -414,6 +429,11 @@ impl Volume {
             abilities: self.abilities().unwrap_or_default(),
         };
         self.live.effects.push(Effect::Call(Box::new(call)));
+    }
+
+    pub(crate) fn next_call_id(&mut self) -> CallId {
+        self.live.last_call += 1;
+        CallId(self.live.last_call)
     }
 
     pub(crate) fn retry_later(&mut self, wait_ms: u64, now: Timestamp) {

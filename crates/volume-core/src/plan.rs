@@ -79,7 +79,8 @@ fn up(settled: &Settled, abilities: Abilities) -> Rpc {
     }
 }
 
-fn down(settled: &Settled) -> Option<Rpc> {
+/// Gives the call that takes a settled volume one rung down.
+pub(crate) fn down(settled: &Settled) -> Option<Rpc> {
     match settled {
         Settled::Published(..) => Some(Rpc::Unpublish),
         Settled::VolReady(..) => Some(Rpc::Unstage),

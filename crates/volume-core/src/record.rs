@@ -140,6 +140,16 @@ pub struct Ended {
     pub at: Timestamp,
 }
 
+/// Which of a volume's places were a mount point, or a device, when the plugin had made them.
+/// Only what was seen then is missed later: a plugin need not mount anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Mounts {
+    /// The place where it is staged.
+    pub staging: bool,
+    /// The place where it is published.
+    pub target: bool,
+}
+
 /// The durable truth about one volume.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VolumeRecord {
@@ -159,6 +169,9 @@ pub struct VolumeRecord {
     pub abilities: Option<Abilities>,
     /// A file system on this machine that has yet to be grown to the volume's size.
     pub node_expand_due: Option<Bytes>,
+    /// What the machine showed when the present staging and publication were made.
+    #[serde(default)]
+    pub mounts: Mounts,
     /// The boot during which mounts were made; another boot has none of them.
     pub boot_id: String,
     /// When the state that users see last changed.

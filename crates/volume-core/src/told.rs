@@ -43,7 +43,7 @@ impl Volume {
             }
             Phase::Failed(_) | Phase::Gone => false,
         };
-        if !published {
+        if !published || !self.mount_is_trusted() {
             return;
         }
         let live = &mut self.live;
@@ -105,8 +105,11 @@ impl Volume {
     fn coming_down(&self) -> VolumeState {
         if self.record.deleting() {
             VolumeState::Deleting
-        } else {
+        } else if self.record.users.is_empty() {
             VolumeState::Releasing
+        } else {
+            // A lost mount is cleared away for somebody who waits for it.
+            VolumeState::Preparing
         }
     }
 

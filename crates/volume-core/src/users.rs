@@ -4,6 +4,7 @@ use sutler_api::id::TaskId;
 use sutler_api::{ErrorKind, Problem, SaidBy};
 
 use crate::event::Effect;
+use crate::look::Look;
 use crate::machine::Volume;
 use crate::plan;
 use crate::record::{Known, Phase};
@@ -12,6 +13,7 @@ impl Volume {
     pub(crate) fn on_acquire(&mut self, task_id: TaskId, read_only: bool) {
         if self.record.users.contains_key(&task_id) {
             self.live.told.remove(&task_id);
+            self.live.look = Look::Due;
             return;
         }
         if let Some(problem) = self.acquire_refused(read_only) {
@@ -24,6 +26,7 @@ impl Volume {
         self.live.leaving.remove(&task_id);
         self.record.users.insert(task_id, read_only);
         self.live.node_expand_failed = false;
+        self.live.look = Look::Due;
         self.live.retry_at = None;
     }
 

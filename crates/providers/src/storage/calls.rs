@@ -11,7 +11,7 @@ use sutler_api::{Bytes, ErrorKind, Problem};
 use sutler_csi::{
     AccessMode, Capability, CapacityRange, CsiError, LaneKind, Lanes, Secrets, call as args,
 };
-use sutler_volume_core::{Answer, Call, CallId, Created, Expanded, Failure, Rpc, Verdict};
+use sutler_volume_core::{Answer, Call, CallId, Created, Expanded, Failure, Mount, Rpc, Verdict};
 
 use super::machine_state::{VolumePaths, is_mounted};
 use super::says::{folder_failure, problem, still_mounted, verdict};
@@ -218,7 +218,8 @@ impl Job {
             .stage(&request, CALL_DEADLINE)
             .await
             .map_err(self.says())?;
-        Ok(Answer::Done)
+        let mounted = self.paths.shows(Mount::Staging, self.call.spec.access);
+        Ok(Answer::Placed { mounted })
     }
 
     async fn unstage(&self) -> Result<Answer, Failure> {
@@ -253,7 +254,8 @@ impl Job {
             .publish(&request, CALL_DEADLINE)
             .await
             .map_err(self.says())?;
-        Ok(Answer::Done)
+        let mounted = self.paths.shows(Mount::Target, self.call.spec.access);
+        Ok(Answer::Placed { mounted })
     }
 
     async fn unpublish(&self) -> Result<Answer, Failure> {

@@ -4,9 +4,13 @@
 //! them, or mounted on it, belongs to a plugin and is never deleted here.
 
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use sutler_api::id::VolumeId;
+use sutler_api::volume::AccessType;
+use sutler_volume_core::Mount;
 
 /// The paths of one volume.
 #[derive(Debug, Clone)]
@@ -29,6 +33,36 @@ impl VolumePaths {
     /// Where the plugin publishes it. The plugin makes and removes this one itself.
     pub(crate) fn target(&self) -> PathBuf {
         self.dir.join("target")
+    }
+
+    fn of(&self, mount: Mount) -> PathBuf {
+        match mount {
+            Mount::Staging => self.staging(),
+            Mount::Target => self.target(),
+        }
+    }
+
+    /// Tells whether a plugin that was told to make a mount has made one that the kernel
+    /// shows: some make a plain folder.
+    pub(crate) fn shows(&self, mount: Mount, access: AccessType) -> bool {
+        let path = self.of(mount);
+        is_mounted(&path).unwrap_or(false) || (access == AccessType::Block && is_device(&path))
+    }
+
+    /// Tells whether a mount that was shown before is still there and answers. May block as
+    /// long as its file system does.
+    pub(crate) fn stands(&self, mount: Mount, access: AccessType) -> bool {
+        let path = self.of(mount);
+        match is_mounted(&path) {
+            // The server of the file system is gone; the mount point alone remains.
+            Ok(true) => !std::fs::metadata(&path).is_err_and(|error| {
+                let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+                matches!(errno, Some(Errno::NOTCONN | Errno::STALE))
+            }),
+            Ok(false) => access == AccessType::Block && is_device(&path),
+            // Nothing was seen, so what the books say holds.
+            Err(_) => true,
+        }
     }
 
     pub(crate) fn ensure_staging(&self) -> io::Result<()> {
@@ -57,6 +91,10 @@ impl VolumePaths {
         let _ = std::fs::remove_dir(self.staging());
         self.remove_target();
     }
+}
+
+fn is_device(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device())
 }
 
 /// Tells whether something is mounted at a path, from the kernel's own table.

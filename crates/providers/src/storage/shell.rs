@@ -160,6 +160,9 @@ impl Shell {
                 let (call_id, result) = (ended.call_id, ended.result);
                 self.send(ended.volume_id, Event::Ended { call_id, result });
             }
+            Input::Looked(volume_id, call_id, stands) => {
+                self.send(volume_id, Event::Looked { call_id, stands });
+            }
             Input::Used(volume_id, used) => {
                 self.outbox.set_used(volume_id, used);
                 self.tell(volume_id);
@@ -365,6 +368,7 @@ impl Shell {
     fn act(&mut self, volume_id: VolumeId, effect: Effect) {
         match effect {
             Effect::Call(call) => self.call(*call),
+            Effect::Look { call_id, mount } => self.look(volume_id, call_id, mount),
             Effect::WakeAt(at) => {
                 self.wakes.insert(volume_id, at);
             }

@@ -327,6 +327,68 @@ async fn a_deletion_denied_for_a_user_is_not_carried_out_by_its_repeat() {
     assert_eq!(bench.plugin.count(Rpc::DeleteVolume), 0);
 }
 
+/// A mount over a target, standing for the plugin's own; gone with its end.
+struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    fn over(target: PathBuf) -> Self {
+        let none = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("tmpfs", &target, "tmpfs", none, None).expect("run as root");
+        Self(target)
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let flags = rustix::mount::UnmountFlags::DETACH;
+        rustix::mount::unmount(&self.0, flags).expect("it is mounted");
+    }
+}
+
+#[tokio::test]
+async fn a_task_never_gets_the_bare_folder_of_a_volume_whose_mount_is_gone() {
+    let fake = FakeConfig {
+        touches_files: true,
+        ..FakeConfig::default()
+    };
+    let mut bench = Bench::created(fake).await;
+    let target = bench
+        .dir
+        .path()
+        .join(format!("volumes/{}/target", volume_id()));
+    bench
+        .plugin
+        .set_fault(Rpc::Publish, When::Next, Fault::DoThenHold);
+    bench.handle.acquire(volume_id(), task("a"), false);
+    bench.plugin.wait_calls(Rpc::Publish, 1).await;
+    // The folder is there before the answer, so the mount is seen as the plugin's.
+    while !target.is_dir() {
+        tokio::task::yield_now().await;
+    }
+    let mount = Tmpfs::over(target.clone());
+    bench.plugin.release();
+    bench.acquired("a").await.unwrap();
+    bench.handle.acquire(volume_id(), task("b"), true);
+    bench.acquired("b").await.unwrap();
+    assert_eq!(bench.plugin.count(Rpc::Publish), 1, "it stands");
+    drop(mount);
+    let mut bench = bench.restart().await;
+    bench
+        .plugin
+        .set_fault(Rpc::Publish, When::Next, Fault::DoThenHold);
+    bench.handle.acquire(volume_id(), task("c"), true);
+    bench.plugin.wait_calls(Rpc::Publish, 2).await;
+    assert_eq!(bench.plugin.count(Rpc::Unpublish), 1);
+    assert_eq!(bench.plugin.count(Rpc::Unstage), 0, "it mounts no staging");
+    bench.plugin.release();
+    bench.acquired("c").await.unwrap();
+    // It mounts nothing this time, so nothing is missed.
+    bench.handle.acquire(volume_id(), task("d"), true);
+    bench.acquired("d").await.unwrap();
+    assert_eq!(bench.plugin.count(Rpc::Publish), 2);
+    assert_eq!(bench.plugin.violations(), Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn everything_is_told_again_on_demand() {
     let mut bench = Bench::created(FakeConfig::default()).await;

@@ -19,6 +19,12 @@ enum Happening {
     PluginBounces,
     Restart,
     Reboot,
+    /// Somebody unmounts behind our back.
+    Unmount {
+        staging: bool,
+        target: bool,
+    },
+    LookAnswers,
     /// The back end does it (or not) and the answer is lost or is an error.
     AnswerNext {
         done: bool,
@@ -36,6 +42,9 @@ fn happening() -> impl Strategy<Value = Happening> {
         Just(Happening::PluginBounces),
         Just(Happening::Restart),
         Just(Happening::Reboot),
+        (any::<bool>(), any::<bool>())
+            .prop_map(|(staging, target)| Happening::Unmount { staging, target }),
+        Just(Happening::LookAnswers),
         (any::<bool>(), proptest::option::of(0_u8..5))
             .prop_map(|(done, verdict)| Happening::AnswerNext { done, verdict }),
         Just(Happening::AnswerNext {
@@ -60,6 +69,7 @@ const VERDICTS: [Verdict; 5] = [
 struct Slow {
     world: World,
     open: Option<Call>,
+    look: Option<(CallId, Mount)>,
     next_operation: u128,
     growths: BTreeMap<OperationUuid, Bytes>,
 }
@@ -82,6 +92,7 @@ impl Slow {
         let mut slow = Self {
             world,
             open: None,
+            look: None,
             next_operation: 1,
             growths: BTreeMap::new(),
         };
@@ -123,6 +134,7 @@ impl Slow {
                     assert!(self.open.is_none(), "two calls in flight on one volume");
                     self.open = Some(*call);
                 }
+                Effect::Look { call_id, mount } => self.look = Some((call_id, mount)),
                 Effect::TellOperation(report) => self.check_told(&report),
                 Effect::WakeAt(_) | Effect::TellAcquired { .. } | Effect::TellReleased { .. } => {}
             }
@@ -162,13 +174,20 @@ impl Slow {
         });
     }
 
+    fn answer_look(&mut self) {
+        if let Some((call_id, mount)) = self.look.take() {
+            let stands = self.world.backend.shows(mount);
+            self.send(Event::Looked { call_id, stands });
+        }
+    }
+
     fn restart(&mut self, boots: bool) {
         // A call that was open dies unanswered; the back end may have done it.
         self.open = None;
+        self.look = None;
         if boots {
             self.world.boot += 1;
-            self.world.backend.staged = false;
-            self.world.backend.published = false;
+            self.world.backend.forget_mounts();
         }
         let Some(record) = self.world.disk.clone() else {
             return;
@@ -202,6 +221,11 @@ impl Slow {
             }
             Happening::Restart => self.restart(false),
             Happening::Reboot => self.restart(true),
+            Happening::Unmount { staging, target } => {
+                self.world.backend.staging_mounted &= !staging;
+                self.world.backend.target_mounted &= !target;
+            }
+            Happening::LookAnswers => self.answer_look(),
             Happening::AnswerNext { done, verdict } => self.answer(*done, *verdict),
             Happening::Due => {
                 self.world.clock_ms += 60_000;
@@ -229,6 +253,7 @@ impl Slow {
         for _ in 0..60 {
             self.world.clock_ms += 60_000;
             self.send(Event::Due);
+            self.answer_look();
             self.answer(true, None);
         }
     }

@@ -191,7 +191,8 @@ fn open_call(step: Step) -> Call {
             Effect::WakeAt(_)
             | Effect::TellOperation(_)
             | Effect::TellAcquired { .. }
-            | Effect::TellReleased { .. } => None,
+            | Effect::TellReleased { .. }
+            | Effect::Look { .. } => None,
         })
         .expect("a call is made")
 }
@@ -712,4 +713,132 @@ fn a_failed_descent_is_shown_and_does_not_hold_the_task() {
     );
     assert_eq!(volume.state(), VolumeState::Releasing);
     assert!(volume.problem().is_some());
+}
+
+fn unmount(world: &mut World, staging: bool) {
+    world.backend.target_mounted = false;
+    world.backend.staging_mounted &= !staging;
+    world.trail.clear();
+}
+
+#[test]
+fn a_mount_that_is_gone_is_made_anew_before_the_next_user_is_told() {
+    let mut world = created(ALL);
+    acquire(&mut world, "a", false);
+    unmount(&mut world, false);
+    acquire(&mut world, "b", true);
+    assert_eq!(world.acquired[&task("b")], Ok(()));
+    assert_eq!(world.trail, ["unpublish", "publish"]);
+    assert!(world.backend.target_mounted);
+    release(&mut world, "a");
+    release(&mut world, "b");
+    world.check();
+}
+
+#[test]
+fn a_staging_mount_that_is_gone_too_is_staged_again_before_the_publish() {
+    let mut world = created(ALL);
+    acquire(&mut world, "a", false);
+    unmount(&mut world, true);
+    acquire(&mut world, "b", true);
+    assert_eq!(world.acquired[&task("b")], Ok(()));
+    assert_eq!(world.trail, ["unpublish", "unstage", "stage", "publish"]);
+    assert!(world.backend.staging_mounted && world.backend.target_mounted);
+}
+
+#[test]
+fn a_mount_that_stands_or_never_was_one_is_used_as_it_is() {
+    let mut world = created(ALL);
+    acquire(&mut world, "a", false);
+    world.trail.clear();
+    acquire(&mut world, "b", true);
+    assert_eq!(world.acquired[&task("b")], Ok(()));
+    assert_eq!(world.trail, Vec::<String>::new());
+    // A plugin that mounts nothing, as its record says.
+    let volume = world.volume.as_mut().unwrap();
+    volume.record.mounts = Mounts::default();
+    unmount(&mut world, true);
+    world.backend.target_mounted = true;
+    acquire(&mut world, "c", true);
+    assert_eq!(world.acquired[&task("c")], Ok(()));
+    assert_eq!(world.trail, Vec::<String>::new());
+}
+
+#[test]
+fn a_lost_mount_is_found_also_after_a_restart_and_while_the_plugin_is_away() {
+    let mut world = created(ALL);
+    acquire(&mut world, "a", false);
+    unmount(&mut world, false);
+    world.restart().unwrap();
+    world.send(Event::PluginDown).unwrap();
+    world.acquired.clear();
+    world.trail.clear();
+    acquire(&mut world, "b", true);
+    assert!(!world.acquired.contains_key(&task("b")), "told of a folder");
+    world.send(Event::PluginUp(ALL)).unwrap();
+    assert_eq!(world.acquired[&task("b")], Ok(()));
+    assert_eq!(world.trail, ["verify", "unpublish", "publish"]);
+}
+
+#[test]
+fn an_answer_to_an_earlier_look_does_not_count() {
+    let mut world = created(ALL);
+    acquire(&mut world, "a", false);
+    let volume = world.volume.as_mut().unwrap();
+    let ask = |volume: &mut Volume, name| {
+        let event = Event::Acquire {
+            task_id: task(name),
+            read_only: true,
+        };
+        let step = volume.on_event(event, at(9)).unwrap();
+        let look = step.effects.into_iter().find_map(|effect| match effect {
+            Effect::Look { call_id, .. } => Some(call_id),
+            _ => None,
+        });
+        look.expect("it looks")
+    };
+    let early = ask(volume, "b");
+    let late = ask(volume, "c");
+    let mut answer = |call_id, stands| {
+        let event = Event::Looked { call_id, stands };
+        volume.on_event(event, at(9)).unwrap().effects.len()
+    };
+    assert_eq!(answer(early, true), 0, "it was seen before the second came");
+    assert_eq!(answer(late, true), 2, "both are told");
+}
+
+#[test]
+fn a_lost_mount_that_cannot_be_made_anew_fails_who_waits_and_is_tried_again_slowly() {
+    let mut world = created(NONE);
+    acquire(&mut world, "a", false);
+    world.backend.target_mounted = false;
+    let mut volume = world.volume.take().unwrap();
+    let event = Event::Acquire {
+        task_id: task("b"),
+        read_only: true,
+    };
+    let step = volume.on_event(event, at(9)).unwrap();
+    let Some(Effect::Look { call_id, mount }) = step.effects.first().cloned() else {
+        panic!("it looks: {step:?}");
+    };
+    assert_eq!(mount, Mount::Target);
+    let stands = false;
+    let step = volume.on_event(Event::Looked { call_id, stands }, at(9));
+    let unpublish = open_call(step.unwrap());
+    assert_eq!(unpublish.rpc, Rpc::Unpublish);
+    let done = Event::Ended {
+        call_id: unpublish.call_id,
+        result: Ok(Answer::Done),
+    };
+    let publish = open_call(volume.on_event(done, at(10)).unwrap());
+    assert_eq!(publish.rpc, Rpc::Publish);
+    let refused = Event::Ended {
+        call_id: publish.call_id,
+        result: Err(failure(Verdict::Refused, "no")),
+    };
+    let step = volume.on_event(refused, at(11)).unwrap();
+    let told = |effect: &Effect| matches!(effect, Effect::TellAcquired { result: Err(_), .. });
+    assert_eq!(step.effects.iter().filter(|e| told(e)).count(), 1);
+    assert!(matches!(step.effects.last(), Some(Effect::WakeAt(_))));
+    assert!(volume.record().users.contains_key(&task("a")));
 }

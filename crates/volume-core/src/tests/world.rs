@@ -73,11 +73,29 @@ pub struct Backend {
     pub attached: bool,
     pub staged: bool,
     pub published: bool,
+    /// Whether the kernel shows what was staged and published.
+    pub staging_mounted: bool,
+    pub target_mounted: bool,
     pub creations: u32,
     pub breaches: Vec<String>,
 }
 
 impl Backend {
+    /// A boot forgets every mount.
+    pub fn forget_mounts(&mut self) {
+        self.staged = false;
+        self.published = false;
+        self.staging_mounted = false;
+        self.target_mounted = false;
+    }
+
+    pub fn shows(&self, mount: Mount) -> bool {
+        match mount {
+            Mount::Staging => self.staging_mounted,
+            Mount::Target => self.target_mounted,
+        }
+    }
+
     fn breach(&mut self, law: &str) {
         self.breaches.push(law.to_owned());
     }
@@ -126,19 +144,29 @@ impl Backend {
                     "x".into(),
                 )])));
             }
-            Rpc::Stage => self.staged = true,
+            Rpc::Stage => {
+                self.staged = true;
+                self.staging_mounted = true;
+                return Ok(Answer::Placed { mounted: true });
+            }
             Rpc::Publish => {
                 if call.abilities.stages && !self.staged {
                     self.breach("published before staged");
                 }
                 self.published = true;
+                self.target_mounted = true;
+                return Ok(Answer::Placed { mounted: true });
             }
-            Rpc::Unpublish => self.published = false,
+            Rpc::Unpublish => {
+                self.published = false;
+                self.target_mounted = false;
+            }
             Rpc::Unstage => {
                 if self.published {
                     self.breach("unstaged while published");
                 }
                 self.staged = false;
+                self.staging_mounted = false;
             }
             Rpc::Detach => {
                 if self.published || self.staged {
@@ -244,8 +272,7 @@ impl World {
     /// The machine boots: mounts are gone.
     pub fn reboot(&mut self) -> Result<(), Died> {
         self.boot += 1;
-        self.backend.staged = false;
-        self.backend.published = false;
+        self.backend.forget_mounts();
         self.restart()
     }
 
@@ -296,6 +323,10 @@ impl World {
                     result,
                 });
             }
+            Effect::Look { call_id, mount } => {
+                let stands = self.backend.shows(mount);
+                return self.send(Event::Looked { call_id, stands });
+            }
             Effect::WakeAt(time) => {
                 self.clock_ms = self
                     .clock_ms
@@ -313,7 +344,7 @@ impl World {
             Effect::TellAcquired { task_id, result } => {
                 if result.is_ok() {
                     assert!(
-                        self.backend.published,
+                        self.backend.published && self.backend.target_mounted,
                         "told of a publication that is not there"
                     );
                 }

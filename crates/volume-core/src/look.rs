@@ -1,0 +1,134 @@
+//! Whether a mount that the plugin once made is still there.
+//!
+//! A mount can go without the plugin's doing: somebody unmounts it by hand, or it was served
+//! by a process that died. A task that comes then must not be given the bare folder beneath.
+//! So before an acquisition is told, and before a publish from a staged volume, what was seen
+//! mounted is looked at again; what has gone is taken down by its own call and made anew. The
+//! look is an effect; this file decides when to look and what follows.
+//!
+//! ```text
+//!              acquire, unpublished            looks              it stands
+//!   Trusted ─────────────────────────► Due ───────────► Asked ─────────────► Trusted
+//!      ▲                                                  │ it is gone
+//!      └──────────────── staged, published ◄───── Lost ◄──┘
+//! ```
+
+use sutler_api::Timestamp;
+
+use crate::event::{CallId, Effect, Mount, Rpc};
+use crate::machine::Volume;
+use crate::plan::{self, Goal};
+use crate::record::{Phase, Settled};
+
+/// What is thought of the volume's present mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Look {
+    /// Made or seen since somebody last asked for it.
+    #[default]
+    Trusted,
+    /// To be looked at before it is used.
+    Due,
+    /// Being looked at.
+    Asked(CallId),
+    /// Gone.
+    Lost,
+}
+
+impl Volume {
+    /// Gives the mount that the next user is to get or that the next publish builds on; none
+    /// where nobody wants one, or where the plugin had mounted nothing.
+    fn mount_in_question(&self) -> Option<Mount> {
+        if self.goal() != Goal::Published {
+            return None;
+        }
+        let base = match &self.record.phase {
+            Phase::Settled(settled) => settled,
+            Phase::InFlight(flight)
+                if matches!(flight.rpc, Rpc::ControllerExpand(_) | Rpc::NodeExpand(_)) =>
+            {
+                &flight.from
+            }
+            Phase::InFlight(_) | Phase::Failed(_) | Phase::Gone => return None,
+        };
+        let mounts = self.record.mounts;
+        match base {
+            Settled::Published(..) => mounts.target.then_some(Mount::Target),
+            Settled::VolReady(..) => mounts.staging.then_some(Mount::Staging),
+            Settled::Absent | Settled::Created(_) | Settled::NodeReady(..) => None,
+        }
+    }
+
+    /// Tells whether the volume's mount may be handed on or built on.
+    pub(crate) fn mount_is_trusted(&self) -> bool {
+        self.live.look == Look::Trusted || self.mount_in_question().is_none()
+    }
+
+    /// Looks, if that is due. The plugin need not be up for it.
+    pub(crate) fn look(&mut self) {
+        if self.live.look != Look::Due {
+            return;
+        }
+        if let Some(mount) = self.mount_in_question() {
+            let call_id = self.next_call_id();
+            self.live.look = Look::Asked(call_id);
+            self.live.effects.push(Effect::Look { call_id, mount });
+        }
+    }
+
+    /// Takes what was seen. An answer to an earlier look changes nothing.
+    pub(crate) fn on_looked(&mut self, call_id: CallId, stands: bool, now: Timestamp) {
+        if self.live.look != Look::Asked(call_id) {
+            return;
+        }
+        if stands {
+            self.live.look = Look::Trusted;
+            return;
+        }
+        self.live.look = Look::Lost;
+        let what = match self.mount_in_question() {
+            Some(Mount::Staging) => "its staging mount is gone without our doing; it is made anew",
+            Some(Mount::Target) | None => "its mount is gone without our doing; it is made anew",
+        };
+        self.live.story.note(what, now);
+    }
+
+    /// Gives the call that clears away what is left of a lost mount.
+    pub(crate) fn clear_lost(&self) -> Option<Rpc> {
+        let Phase::Settled(settled) = &self.record.phase else {
+            return None;
+        };
+        let lost = self.live.look == Look::Lost && self.mount_in_question().is_some();
+        lost.then(|| plan::down(settled)).flatten()
+    }
+
+    /// Notes what a good answer says of the volume's mounts.
+    pub(crate) fn note_mount(&mut self, rpc: Rpc, mounted: bool) {
+        let mounts = &mut self.record.mounts;
+        self.live.look = match rpc {
+            Rpc::Stage => {
+                mounts.staging = mounted;
+                Look::Trusted
+            }
+            Rpc::Publish => {
+                mounts.target = mounted;
+                Look::Trusted
+            }
+            Rpc::Unpublish => {
+                mounts.target = false;
+                // What it was published from may have gone as well.
+                Look::Due
+            }
+            Rpc::Unstage => {
+                mounts.staging = false;
+                Look::Due
+            }
+            Rpc::Create
+            | Rpc::Delete
+            | Rpc::Attach
+            | Rpc::Detach
+            | Rpc::ControllerExpand(_)
+            | Rpc::NodeExpand(_)
+            | Rpc::Verify => return,
+        };
+    }
+}
