@@ -175,6 +175,10 @@ impl CsiError {
             let message = format!("the answer is larger than {ANSWER_BYTES_MAX} bytes");
             return CsiError::bad_answer(rpc, message);
         }
+        if is_unsendable(status) {
+            let message = format!("the answer could not be sent: {}", status.message());
+            return CsiError::bad_answer(rpc, bounded(&message));
+        }
         match Code::from_grpc(status.code()) {
             Some(code) => CsiError {
                 code,
@@ -224,6 +228,26 @@ fn is_oversize(status: &Status) -> bool {
             .starts_with("Error, decoded message length too large")
 }
 
+/// Whether the gRPC library at the plugin's end refused the size of an *answer*: the plugin has
+/// done the work then, though the code reads like its verdict on the request ("no room", "out
+/// of range"). Only the words tell who speaks. Those about a *request* that is too large are
+/// not among them: of that the plugin has seen nothing.
+///
+/// Source: grpc-go `server.go` (`sendResponse`), gRPC core `message_size_filter.cc`, tonic
+/// `codec/encode.rs`.
+fn is_unsendable(status: &Status) -> bool {
+    let words: &[&str] = match status.code() {
+        tonic::Code::ResourceExhausted => &[
+            "trying to send message larger than max",
+            "Sent message larger than max",
+        ],
+        tonic::Code::OutOfRange => &["Error, encoded message length too large"],
+        // gRPC's enum, not ours.
+        _ => &[],
+    };
+    words.iter().any(|words| status.message().contains(words))
+}
+
 fn chain<'a>(first: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(first), |error| (**error).source())
 }
@@ -253,4 +277,51 @@ fn bounded(message: &str) -> String {
         &message[..end],
         message.len() - end
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Refused, Verdict, classify};
+
+    #[test]
+    fn a_size_that_a_library_refused_is_no_word_of_the_plugin_about_the_volume() {
+        use tonic::Code::{OutOfRange, ResourceExhausted};
+        let refused = |refused| Verdict::Definite(refused);
+        let exhausted = Verdict::InvertFirst(Refused::Exhausted);
+        for (code, message, verdict) in [
+            (
+                ResourceExhausted,
+                "grpc: trying to send message larger than max (5000000 vs. 4194304)",
+                Verdict::Uncertain,
+            ),
+            (
+                ResourceExhausted,
+                "Sent message larger than max (5000000 vs. 4194304)",
+                Verdict::Uncertain,
+            ),
+            (
+                OutOfRange,
+                "Error, encoded message length too large: found 5000000 bytes, the limit is: 1",
+                Verdict::Uncertain,
+            ),
+            (
+                OutOfRange,
+                "Error, decoded message length too large: found 5000000 bytes, the limit is: 1",
+                Verdict::Uncertain,
+            ),
+            (ResourceExhausted, "no space left in pool a", exhausted),
+            (
+                ResourceExhausted,
+                "grpc: received message larger than max (5000000 vs. 4194304)",
+                exhausted,
+            ),
+            (OutOfRange, "at most 1 TiB", refused(Refused::Request)),
+        ] {
+            let status = Status::new(code, message);
+            let error = CsiError::from_status(Rpc::CreateVolume, &status, Duration::ZERO);
+            let told = classify(Rpc::CreateVolume, &error, true);
+            assert_eq!(told, verdict, "{message}");
+        }
+    }
 }
