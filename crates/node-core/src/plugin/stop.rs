@@ -68,6 +68,11 @@ impl Plugin {
             | State::Gone => Vec::new(),
         };
         effects.push(PluginEffect::Halt);
+        if let Then::BackOff(cause) = &then {
+            // Told at once, because the stop may take long; what it finds is added at its end.
+            let evidence = Evidence::default();
+            self.problem = Some(cause.clone().problem(&self.wanted, &evidence));
+        }
         self.state = State::Stopping {
             then,
             retry_at: None,

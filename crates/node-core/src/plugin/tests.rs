@@ -295,6 +295,41 @@ fn every_way_of_not_coming_up_is_told_with_cause_and_remedy() {
 }
 
 #[test]
+fn a_cause_is_shown_before_the_stop_ends_and_a_refusal_before_the_deadline() {
+    let shown = |plugin: &Plugin| {
+        let agent = "here".parse().expect("a name");
+        let report = plugin.report(&agent, &BTreeMap::new());
+        report.problem.map(|problem| problem.what)
+    };
+    let mut plugin = Plugin::new(wanted(1), at(0));
+    play(
+        &mut plugin,
+        vec![
+            want(1),
+            prepared(1),
+            pulled(1),
+            started(1),
+            probed(1, ProbeOutcome::NoSocket),
+        ],
+    );
+    assert_eq!(shown(&plugin), None, "it may still come up");
+    let refused = ProbeOutcome::Refused {
+        rpc: "GetPluginInfo".into(),
+        raw: "INTERNAL: no".into(),
+    };
+    let name = &wanted(1).name;
+    plugin.on_event(probed(1, refused), at(6));
+    let what = format!("plugin {name} refused GetPluginInfo");
+    assert_eq!(shown(&plugin), Some(what));
+    plugin.on_event(probed(1, ProbeOutcome::NotReady), at(7));
+    assert_eq!(shown(&plugin), None, "that has passed");
+    plugin.on_event(PluginEvent::Tick, at(20));
+    assert_eq!(plugin.state_to_tell(), PluginState::Stopping);
+    let what = format!("plugin {name} still says that it is not ready after 10s");
+    assert_eq!(shown(&plugin), Some(what));
+}
+
+#[test]
 fn a_plugin_that_ends_at_once_is_started_again_with_growing_pauses() {
     let mut plugin = Plugin::new(wanted(1), at(0));
     play(

@@ -7,7 +7,7 @@ use sutler_api::plugin::PluginFactsView;
 
 use super::cause::Cause;
 use super::{
-    HEALTHY_AFTER_MS, LOOK_FIRST_MS, LOOK_MOST_MS, MISSES_MAX, PROBE_EVERY_MS, Plugin,
+    Evidence, HEALTHY_AFTER_MS, LOOK_FIRST_MS, LOOK_MOST_MS, MISSES_MAX, PROBE_EVERY_MS, Plugin,
     PluginEffect, PluginStep, ProbeOutcome, STARTUP_DEFAULT_MS, State, Then, Upgrade,
 };
 use crate::backoff::after;
@@ -77,6 +77,15 @@ impl Plugin {
                 },
                 outcome,
             ) => {
+                let refused = matches!(outcome, ProbeOutcome::Refused { .. });
+                if refused {
+                    // Its own words, which need not wait until it has had its time.
+                    let last = Some(outcome.clone());
+                    let cause = Cause::NotReadyInTime { last };
+                    self.problem = Some(cause.problem(&self.wanted, &Evidence::default()));
+                } else if matches!(last, Some(ProbeOutcome::Refused { .. })) {
+                    self.problem = None;
+                }
                 *last = Some(outcome);
                 if now >= *deadline {
                     return self.not_ready_in_time();
