@@ -278,12 +278,18 @@ impl Books {
         }
     }
 
-    /// Gives the problem of a volume that is still being made for a task.
+    /// Gives the problem of a volume that is still being made for a task, or that its machine
+    /// cannot make ready for it.
     fn waited_for(&self, task: &TaskRecord) -> Option<Problem> {
+        let preparing = self.task_state(task) == TaskState::Preparing;
+        let holds_up = |volume: &&VolumeRecord| {
+            let ready = || self.volume_state(volume) == VolumeState::InUse;
+            volume.phase == VolumePhase::Creating || (preparing && !ready())
+        };
         let volumes = task.spec.volumes.iter();
         volumes
             .filter_map(|volume| self.durable.volumes.get(&volume.volume_id))
-            .filter(|volume| volume.phase == VolumePhase::Creating)
+            .filter(holds_up)
             .find_map(|volume| self.volume_problem(volume))
     }
 

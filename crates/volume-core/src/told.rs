@@ -193,6 +193,18 @@ impl Volume {
                 }
             };
         }
-        hint.unwrap_or_else(|| "nothing to do".to_owned())
+        match (hint, self.growth_owed()) {
+            (None, None) => "nothing to do".to_owned(),
+            (None, Some(owed)) => format!("nothing to do now; {owed}"),
+            (Some(hint), None) => hint,
+            (Some(hint), Some(owed)) => format!("{hint}; {owed}"),
+        }
+    }
+
+    /// Says that the volume's file system is smaller than the volume, until it is grown.
+    fn growth_owed(&self) -> Option<String> {
+        let to = self.record.node_expand_due?;
+        let grows = self.abilities().is_some_and(|able| able.expands_node);
+        grows.then(|| format!("its file system is grown to {to} at the next use"))
     }
 }

@@ -8,7 +8,7 @@ use sutler_api::volume::VolumeState;
 use sutler_api::{ErrorKind, Problem};
 use uuid::Uuid;
 
-use super::world::{GIB, World, refused, task_report};
+use super::world::{GIB, World, refused, task_report, volume_report};
 use crate::{Event, Request};
 
 fn stop(world: &mut World, id: &TaskId) {
@@ -171,6 +171,27 @@ fn a_task_goes_to_its_machine_after_the_operations_that_make_its_volumes() {
         panic!()
     };
     assert_eq!((desired.tasks.len(), desired.operations.len()), (1, 2));
+}
+
+#[test]
+fn a_task_that_waits_for_a_volume_in_trouble_says_for_what() {
+    let (mut world, a) = World::with_local();
+    let volume_id = world.created(a, "data");
+    let id = world.run_on("job", "data", false).unwrap();
+    let problem = |world: &World| world.books.task(&id).unwrap().problem;
+    let lost = Problem::new(ErrorKind::Unavailable, "its outcome is not known");
+    let mut report = volume_report(volume_id, VolumeState::Uncertain, world.now);
+    report.problem = Some(lost.clone());
+    world
+        .updates(a, vec![Update::Volume(report.clone())])
+        .unwrap();
+    world.report_task(a, &id, TaskState::Pulling);
+    assert_eq!(problem(&world), None, "it does not wait for it yet");
+    world.report_task(a, &id, TaskState::Preparing);
+    assert_eq!(problem(&world), Some(lost));
+    report.state = VolumeState::InUse;
+    world.updates(a, vec![Update::Volume(report)]).unwrap();
+    assert_eq!(problem(&world), None, "it has it");
 }
 
 #[test]

@@ -245,16 +245,7 @@ impl World {
     }
 
     pub fn report_volume(&mut self, agent_id: AgentId, volume_id: VolumeId, state: VolumeState) {
-        let report = VolumeReport {
-            volume_id,
-            state,
-            since: self.now,
-            csi_volume_id: Some("csi-1".to_owned()),
-            capacity: None,
-            used: None,
-            users: Vec::new(),
-            problem: None,
-        };
+        let report = volume_report(volume_id, state, self.now);
         self.updates(agent_id, vec![Update::Volume(report)])
             .unwrap();
     }
@@ -344,6 +335,19 @@ pub fn instance(state: PluginState, since: Timestamp) -> PluginInstanceView {
         free: BTreeMap::new(),
         image_digest: None,
         progress: None,
+    }
+}
+
+pub fn volume_report(volume_id: VolumeId, state: VolumeState, since: Timestamp) -> VolumeReport {
+    VolumeReport {
+        volume_id,
+        state,
+        since,
+        csi_volume_id: Some("csi-1".to_owned()),
+        capacity: None,
+        used: None,
+        users: Vec::new(),
+        problem: None,
     }
 }
 

@@ -145,10 +145,14 @@ fn growth_at_rest_grows_the_file_system_at_the_next_publish() {
         ))
         .unwrap();
     assert_eq!(world.trail, ["controller_expand"]);
+    let next = |world: &World| volume(world).why(at(9)).next;
+    let owed = "nothing to do now; its file system is grown to 20M at the next use";
+    assert_eq!(next(&world), owed);
     world.trail.clear();
     acquire(&mut world, "a", false);
     assert_eq!(world.trail, ["attach", "stage", "publish", "node_expand"]);
     assert_eq!(world.acquired[&task("a")], Ok(()));
+    assert_eq!(next(&world), "nothing to do");
 }
 
 #[test]
