@@ -14,6 +14,10 @@ use sutler_store::OpenError;
 use crate::stop::Stop;
 use crate::{host, notify, say};
 
+/// Said at each start without a token.
+const INSECURE: &str = "warning: --insecure-loopback: every process of this machine, and every \
+                        task, can call the API without a token and so do everything";
+
 /// Serves until asked to end.
 ///
 /// # Errors
@@ -52,7 +56,13 @@ pub async fn start(args: &ServeArgs, state_dir: PathBuf) -> Result<MasterHandle,
     config.trash_retention = args.trash_retention;
     config.insecure_loopback = args.insecure_loopback;
     config.names = args.advertise.clone();
-    Master::start(config).await.map_err(|error| failed(&error))
+    let master = Master::start(config)
+        .await
+        .map_err(|error| failed(&error))?;
+    if args.insecure_loopback {
+        say::line(INSECURE);
+    }
+    Ok(master)
 }
 
 /// Tells what keeps a master from starting or going on, and what to do where the text of the

@@ -57,7 +57,8 @@ pub struct ServeArgs {
     /// How long removed volumes stay in the trash
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = time)]
     pub trash_retention: Duration,
-    /// Ask for no token; refused unless the address is loopback
+    /// Ask for no token; refused unless the address is loopback. Every process of this machine
+    /// can then do everything, and so can every task: its container is on the machine's network
     #[arg(long)]
     pub insecure_loopback: bool,
 }
