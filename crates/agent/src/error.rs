@@ -119,6 +119,17 @@ pub enum StartError {
         /// The master.
         url: String,
     },
+    /// The journal does not say any more who this machine is.
+    #[error(
+        "{} does not say any more which machine this is ({what}); nothing was changed; put back \
+         a copy of it", path.display()
+    )]
+    DamagedIdentity {
+        /// The journal.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
     /// The main loop ended without a reason.
     #[error("the agent's main loop broke; this is a bug, see the log above")]
     Broken,

@@ -87,6 +87,17 @@ impl Journal {
         journal.damaged_others = others;
         Ok(journal)
     }
+
+    /// Gives what is wrong with the record of who this machine is, if it is damaged.
+    ///
+    /// Nobody else has it: without it the machine would come to its master as a stranger of
+    /// the same name, and its volumes would be out of reach.
+    pub(crate) fn damaged_identity(&self) -> Option<&str> {
+        let mut others = self.damaged_others.iter();
+        others
+            .find(|record| record.table == MACHINE.0 && record.key == IDENTITY_KEY)
+            .map(|record| record.what.as_str())
+    }
 }
 
 fn raw(

@@ -121,6 +121,11 @@ impl Link {
                 Ok(never) => match never {},
                 Err(broken) => broken,
             };
+            let pauses = match &broken {
+                Broken::Ending => return,
+                Broken::Asked => false,
+                Broken::Client(_) | Broken::Closed | Broken::Silent | Broken::Line(_) => true,
+            };
             let text = broken.to_string();
             self.status.send_modify(|status| {
                 let news = status.connected || status.problem.as_deref() != Some(text.as_str());
@@ -136,12 +141,8 @@ impl Link {
                     problem: Some(text),
                 };
             });
-            match broken {
-                Broken::Ending => return,
-                Broken::Asked => {}
-                Broken::Client(_) | Broken::Closed | Broken::Silent | Broken::Line(_) => {
-                    self.pause().await;
-                }
+            if pauses {
+                self.pause().await;
             }
         }
     }

@@ -113,7 +113,8 @@ fn may_pass(error: &StartError) -> bool {
             LoadError::Corrupt { .. } | LoadError::Stopped { .. } => false,
         },
         StartError::Adopt { .. } | StartError::RecoverStorage { .. } => true,
-        StartError::NotRoot
+        StartError::DamagedIdentity { .. }
+        | StartError::NotRoot
         | StartError::NoRuntime { .. }
         | StartError::NoCgroups
         | StartError::NoOverlayfs

@@ -77,6 +77,7 @@ pub enum ToAgent {
         /// Which.
         task_id: TaskId,
         /// Which of that id; a later one stays.
+        #[serde(default)]
         instance: TaskInstance,
     },
     /// The master has recorded a volume's end: drop the tombstone.
@@ -272,6 +273,7 @@ pub struct TaskReport {
     /// Which.
     pub task_id: TaskId,
     /// Which of that id; the master ignores what is told of another than its own.
+    #[serde(default)]
     pub instance: TaskInstance,
     /// Where it is in its life.
     pub state: TaskState,

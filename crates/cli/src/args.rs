@@ -23,7 +23,7 @@ Exit status:
   1  failed
   2  the command or the request itself is wrong
   3  still going: the wait timed out or was left with Ctrl-C
-  4  refused for safety: somebody uses the object
+  4  refused: somebody uses the object, or its state or its name stands in the way
   `sutler run` exits as its container does; see `sutler run --help`";
 
 /// Volumes from any CSI storage plugin on plain Linux machines.

@@ -198,6 +198,7 @@ fn cause_of(problem: &Problem) -> Option<String> {
     match (&problem.raw, &problem.said_by) {
         (Some(raw), _) => Some(format!("{who} says:\n{raw}")),
         (None, SaidBy::Sutler) => None,
+        (None, SaidBy::Plugin(_)) => Some(format!("{who} said nothing of it")),
         (None, _) => Some(format!("{who} says so")),
     }
 }

@@ -125,7 +125,8 @@ pub(crate) enum Input {
     VolumesOf(PluginName, oneshot::Sender<usize>),
     Ended(calls::CallEnded),
     Looked(VolumeId, CallId, bool),
-    Used(VolumeId, u64),
+    /// Bytes used, if the plugin has told.
+    Used(VolumeId, Option<u64>),
 }
 
 /// The way to the storage provider. All its verbs may be repeated.

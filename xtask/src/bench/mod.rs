@@ -15,7 +15,8 @@
 //! the time of publishing is what the volume *adds* to a task, from before its POST until a
 //! waiting caller is told that it is past preparing: the same task is run with the volume and
 //! without one. Both times hold records, locks, messages and answers. The task with a new volume
-//! in one request is printed too, the look-up of its image included.
+//! in one request is held to the same bar, with nothing taken off: from before its POST until a
+//! waiting caller is told that it is past preparing, the look-up of its image included.
 //!
 //! **Container over the bare runtime.** A no-op task from its POST until its end is told, over
 //! `runc run` of the same bundle ([`bare`]), which also makes, starts, awaits and deletes.

@@ -39,6 +39,12 @@ impl Spine {
     /// Reads the journal, looks at every container, and takes up the work.
     pub(crate) async fn recover(ground: Arc<Ground>) -> Result<Self, SpineEnd> {
         let journal = load(&ground).await?;
+        if let Some(what) = journal.damaged_identity() {
+            return Err(SpineEnd::Fatal(StartError::DamagedIdentity {
+                path: ground.machine.layout.journal(),
+                what: what.to_owned(),
+            }));
+        }
         let rebooted = journal
             .boot
             .as_ref()

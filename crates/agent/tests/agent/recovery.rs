@@ -116,6 +116,35 @@ async fn as_of_an_earlier_boot(journal: std::path::PathBuf) {
 }
 
 #[test]
+fn an_agent_that_forgot_who_it_is_refuses_and_changes_nothing() {
+    let mut world = World::new();
+    world.run(world.master.wait_registers(1));
+    let task = world.task("before", "true");
+    let task_id = task.task_id.clone();
+    world.master.run(task);
+    world.run(world.master.wait_end(&task_id));
+    world.shut_down();
+    let journal = world.agent_dir().join("journal.redb");
+    world.run(async {
+        let schema = Schema {
+            kind: "agent",
+            version: 1,
+        };
+        let store = Store::open(&journal, schema).expect("the agent has ended");
+        let mut batch = Batch::new();
+        batch.put(Table("machine"), "identity", &"no identity");
+        store.commit(batch).await.expect("written");
+    });
+    for _ in 0..2 {
+        let refused = world.start();
+        assert!(
+            matches!(&refused, Err(StartError::DamagedIdentity { .. })),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
 fn two_agents_cannot_share_a_state_directory() {
     let world = World::new();
     let second = world.run(sutler_agent::Agent::start(world.config()));

@@ -1,6 +1,6 @@
 //! The loop: events in, one durable commit, effects out. Makes no decision of its own.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +39,8 @@ pub(crate) struct Shell {
     pub(crate) inputs: mpsc::WeakUnboundedSender<Input>,
     out: mpsc::UnboundedSender<StorageEvent>,
     pub(crate) calls: JoinSet<()>,
+    /// Volumes of which the use was asked and not told yet.
+    pub(crate) stats_open: HashSet<VolumeId>,
     /// Steps of the batch that is being gathered.
     steps: Vec<(VolumeId, Step)>,
     forgotten: Vec<VolumeId>,
@@ -60,6 +62,7 @@ impl Shell {
             inputs,
             out,
             calls: JoinSet::new(),
+            stats_open: HashSet::new(),
             steps: Vec::new(),
             forgotten: Vec::new(),
         };
@@ -164,8 +167,11 @@ impl Shell {
                 self.send(volume_id, Event::Looked { call_id, stands });
             }
             Input::Used(volume_id, used) => {
-                self.outbox.set_used(volume_id, used);
-                self.tell(volume_id);
+                self.stats_open.remove(&volume_id);
+                if let Some(used) = used.filter(|_| self.volumes.contains_key(&volume_id)) {
+                    self.outbox.set_used(volume_id, used);
+                    self.tell(volume_id);
+                }
             }
         }
     }

@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
+use sutler_api::id::VolumeId;
 use sutler_csi::{LaneKind, call as args};
 use sutler_volume_core::{Phase, Settled};
 
 use super::Input;
-use super::calls::CALL_DEADLINE;
+use super::calls::{CALL_DEADLINE, Plugin};
 use super::machine_state::VolumePaths;
 use super::shell::Shell;
 
 impl Shell {
-    /// Asks how much of each volume in use is used. Reads only, in the volume's lane.
+    /// Asks how much of each volume in use is used. Reads only, in the volume's lane. A volume
+    /// of which the last question is still open is not asked again: behind a plugin that hangs,
+    /// questions would queue up before the calls that matter.
     pub(crate) fn ask_stats(&mut self) {
         let Some(inputs) = self.inputs.upgrade() else {
             return;
@@ -34,23 +37,27 @@ impl Shell {
                 volume_path: paths.target(),
                 staging_path: plugin.up.facts.stages().then(|| paths.staging()),
             };
+            if !self.stats_open.insert(*volume_id) {
+                continue;
+            }
             let (plugin, inputs, volume_id) = (Arc::clone(plugin), inputs.clone(), *volume_id);
             self.calls.spawn(async move {
-                let lane = plugin
-                    .lanes
-                    .enter(LaneKind::NodeUp, &volume_id.to_string())
-                    .await;
-                let Ok(_permit) = lane else { return };
-                let client = &plugin.up.client;
-                let stats = client.node_get_volume_stats(&request, CALL_DEADLINE).await;
-                let used = stats
-                    .ok()
-                    .and_then(|stats| stats.bytes)
-                    .map(|usage| usage.used);
-                if let Some(used) = used {
-                    let _ = inputs.send(Input::Used(volume_id, used));
-                }
+                let used = used_of(&plugin, volume_id, &request).await;
+                let _ = inputs.send(Input::Used(volume_id, used));
             });
         }
     }
+}
+
+async fn used_of(
+    plugin: &Plugin,
+    volume_id: VolumeId,
+    request: &args::GetVolumeStats,
+) -> Option<u64> {
+    let volume = volume_id.to_string();
+    let lane = plugin.lanes.enter(LaneKind::NodeUp, &volume);
+    let _permit = lane.await.ok()?;
+    let client = &plugin.up.client;
+    let stats = client.node_get_volume_stats(request, CALL_DEADLINE).await;
+    Some(stats.ok()?.bytes?.used)
 }

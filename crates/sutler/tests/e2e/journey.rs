@@ -2,6 +2,7 @@
 
 use sutler_testkit::machine;
 use sutler_testkit::oracle::{self, Oracle};
+use sutler_testkit::poll;
 use sutler_testkit::world::{World, items};
 
 use crate::{SOON, alone, up};
@@ -49,6 +50,53 @@ fn what_one_task_writes_the_next_one_reads() {
         "/data/x",
     ]);
     told.expect(1, &["Read-only file system"]);
+}
+
+#[test]
+fn a_mount_undone_by_hand_is_made_anew_for_the_next_task() {
+    let _alone = alone();
+    let world = up();
+    world.ok(&["volume", "create", "data", "--size", "64M"]);
+    let image = world.image("busybox");
+    let line = "echo hello > /data/file; sync; exec sleep 1000";
+    world.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "holder",
+        "-v",
+        "data:/data",
+        &image,
+        "--",
+        "sh",
+        "-ec",
+        line,
+    ]);
+    world.wait_task("holder", "running", SOON).unwrap();
+    poll::until("the file is written", SOON, || -> Result<(), String> {
+        let told = world.sutler(&[
+            "run",
+            "-v",
+            "data:/data:ro",
+            &image,
+            "--",
+            "cat",
+            "/data/file",
+        ]);
+        poll::holds(told.stdout == "hello\n", || told.to_string())
+    })
+    .unwrap();
+    let id = world.volume("data").unwrap()["volume_id"].clone();
+    let id = id.as_str().expect("it has one");
+    let target = world.agent_state_dirs()[0].join(format!("agent/volumes/{id}/target"));
+    rustix::mount::unmount(&target, rustix::mount::UnmountFlags::empty()).expect("it is mounted");
+    let read = shell(&world, "data:/data:ro", "cat /data/file");
+    assert_eq!(read, "hello\n", "not the bare folder beneath");
+    let why = world.ok(&["volume", "why", "data"]);
+    assert!(why.contains("its mount is gone without our doing"), "{why}");
+    world.ok(&["task", "stop", "holder"]);
+    world.wait_volume("data", "ready", SOON).unwrap();
+    Oracle::default().assert_holds(&world);
 }
 
 #[test]
