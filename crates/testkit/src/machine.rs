@@ -147,9 +147,13 @@ pub fn cgroup_processes(folder: &Path) -> Vec<i32> {
     pids
 }
 
+/// Where `ip netns` keeps its namespaces. It mounts the folder on itself with the first one, and
+/// leaves that mount behind with the last.
+pub const NAMESPACES_DIR: &str = "/run/netns";
+
 /// Gives the names of network namespaces that `ip netns` knows.
 pub fn network_namespaces() -> Vec<String> {
-    let entries = fs::read_dir("/run/netns").into_iter().flatten().flatten();
+    let entries = fs::read_dir(NAMESPACES_DIR).into_iter().flatten().flatten();
     entries
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect()

@@ -1,11 +1,12 @@
 //! The stages of a test run: what each does. Their order is the order of their cost.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use sutler_testkit::machine::Traces;
+use sutler_testkit::machine::{NAMESPACES_DIR, Traces, mounts_under};
 use sutler_testkit::{poll, world};
 
 use super::Count;
@@ -117,7 +118,13 @@ fn cargo(args: &[&str]) -> Result<Count> {
 fn without_leftovers(run: impl FnOnce() -> Result<Count>) -> Result<Count> {
     world::sweep();
     let before = Traces::now();
-    let mut count = run()?;
+    let namespaces = Path::new(NAMESPACES_DIR);
+    let had_namespaces_dir = !mounts_under(namespaces).is_empty();
+    let count = run();
+    if !had_namespaces_dir {
+        world::remove_namespaces_dir();
+    }
+    let mut count = count?;
     let left = poll::until("the machine is as before", GONE_WITHIN, || {
         let left = Traces::now().since(&before);
         poll::holds(left.is_empty(), || left.join("\n  "))

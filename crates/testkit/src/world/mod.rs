@@ -33,7 +33,7 @@ pub use cleanup::sweep;
 pub use config::{Shape, WorldConfig, images_folder};
 pub use containers::Container;
 pub use daemon::Daemon;
-pub use network::Network;
+pub use network::{Network, remove_namespaces_dir};
 pub use registry::{CREDENTIALS, Registry};
 pub use told::Told;
 

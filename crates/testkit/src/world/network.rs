@@ -11,9 +11,26 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use rustix::mount::{UnmountFlags, unmount};
+
+use crate::machine::{NAMESPACES_DIR, network_namespaces};
 
 /// Networks tried before we give up: another test may have taken one.
 const NETWORKS_MAX: u8 = 250;
+
+/// Takes away the mount that `ip netns` has left on its own folder, if no namespace is in it.
+///
+/// Only for a caller who knows that the mount was not there before: worlds cannot do it when
+/// they are dropped, as another may be about to add a namespace.
+pub fn remove_namespaces_dir() {
+    let folder = Path::new(NAMESPACES_DIR);
+    if !network_namespaces().is_empty() {
+        return;
+    }
+    // What cannot be undone is found by whoever looks at the machine afterwards.
+    let _ = unmount(folder, UnmountFlags::empty());
+    let _ = std::fs::remove_dir(folder);
+}
 
 /// Namespaces and their links; gone when dropped.
 #[derive(Debug)]
