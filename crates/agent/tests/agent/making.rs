@@ -68,20 +68,26 @@ async fn wait_held_while_made(world: &World, task_id: &TaskId) {
     wait.await;
 }
 
+/// Has a task wait for a volume whose CreateVolume is held back by its plugin.
+async fn task_of_a_held_creation(world: &World) -> (FakePlugin, VolumeSpec, TaskId) {
+    let (fake, spec) = plugin_up(world).await;
+    fake.set_fault(Rpc::CreateVolume, When::Next, Fault::Hold);
+    let task = with_volume(world.task("t1", "echo once >> /data/f; cat /data/f"), &spec);
+    let id = task.task_id.clone();
+    world.master.want(|desired| {
+        desired.operations.push(creation(&spec));
+        desired.volumes.push(spec.volume_id);
+    });
+    world.master.run(task);
+    wait_held_while_made(world, &id).await;
+    (fake, spec, id)
+}
+
 #[test]
 fn a_task_prepares_while_its_volume_is_made_and_starts_when_it_is() {
     let world = World::new();
     world.run(async {
-        let (fake, spec) = plugin_up(&world).await;
-        fake.set_fault(Rpc::CreateVolume, When::Next, Fault::Hold);
-        let task = with_volume(world.task("t1", "echo kept > /data/f; cat /data/f"), &spec);
-        let id = task.task_id.clone();
-        world.master.want(|desired| {
-            desired.operations.push(creation(&spec));
-            desired.volumes.push(spec.volume_id);
-        });
-        world.master.run(task);
-        wait_held_while_made(&world, &id).await;
+        let (fake, _, id) = task_of_a_held_creation(&world).await;
         assert_eq!(fake.count(Rpc::Publish), 0);
         fake.release();
         let report = world.master.wait_end(&id).await;
@@ -94,19 +100,7 @@ fn a_task_prepares_while_its_volume_is_made_and_starts_when_it_is() {
 #[test]
 fn an_agent_that_dies_while_a_held_volume_is_made_starts_its_task_once() {
     let mut world = World::new();
-    let (fake, spec, id) = world.run(async {
-        let (fake, spec) = plugin_up(&world).await;
-        fake.set_fault(Rpc::CreateVolume, When::Next, Fault::Hold);
-        let task = with_volume(world.task("t1", "echo once >> /data/f; cat /data/f"), &spec);
-        let id = task.task_id.clone();
-        world.master.want(|desired| {
-            desired.operations.push(creation(&spec));
-            desired.volumes.push(spec.volume_id);
-        });
-        world.master.run(task);
-        wait_held_while_made(&world, &id).await;
-        (fake, spec, id)
-    });
+    let (fake, spec, id) = world.run(task_of_a_held_creation(&world));
     world.crash();
     world.master.forget_updates();
     fake.release();
