@@ -96,6 +96,8 @@ impl Volume {
     fn fail_creation(&mut self, problem: Problem, now: Timestamp) {
         self.live.doubt_since = None;
         self.live.problem = None;
+        // Nobody can have a volume that was never made, a user from before a restart neither.
+        self.live.told.clear();
         self.fail_users(&problem);
         if self.record.deleting() {
             self.record.phase = Phase::Gone;

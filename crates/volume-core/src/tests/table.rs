@@ -298,6 +298,30 @@ fn a_creation_that_fails_lets_its_users_go_with_the_cause() {
 }
 
 #[test]
+fn a_user_from_before_a_restart_is_told_that_the_creation_failed() {
+    let (mut volume, _) = creating();
+    acquire_while_creating(&mut volume, "a");
+    let (mut volume, _) = Volume::recover(volume.record().clone(), "boot", at(3));
+    let call = open_call(volume.on_event(Event::PluginUp(ALL), at(4)).unwrap());
+    assert_eq!(call.rpc, Rpc::Create);
+    let call = open_call(end(&mut volume, &call, Verdict::Refused, 5));
+    assert_eq!(call.rpc, Rpc::Verify, "an earlier attempt may have made it");
+    let (call_id, result) = (call.call_id, Ok(Answer::Done));
+    volume
+        .on_event(Event::Ended { call_id, result }, at(6))
+        .unwrap();
+    assert_eq!(volume.state(), VolumeState::Failed);
+    assert!(volume.record().users.is_empty());
+    let step = acquire_while_creating(&mut volume, "a");
+    assert!(
+        matches!(&step.effects[..], [Effect::TellAcquired { result: Err(problem), .. }]
+            if problem.what == "said so"),
+        "its own question is answered too: {:?}",
+        step.effects
+    );
+}
+
+#[test]
 fn a_user_that_leaves_before_the_volume_is_made_does_not_wait_for_it() {
     let (mut volume, call) = creating();
     acquire_while_creating(&mut volume, "a");
