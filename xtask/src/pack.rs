@@ -12,8 +12,8 @@ use std::process::Command;
 use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result, ensure};
-use sutler_containers::image::{ImageBuilder, ImageConfig};
-use sutler_containers::remove::remove_tree;
+use sutler_host::remove::remove_tree;
+use sutler_images::{ImageBuilder, ImageConfig};
 use sutler_local::tools::REQUIRED_TOOLS;
 
 use crate::places::{self, Profile};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use sutler_containers::runtime::shim_main;
+use sutler_runtime::shim_main;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use sutler_api::Bytes;
+use sutler_ids::Bytes;
 
 use crate::error::StartError;
 

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use sutler_api::id::AgentName;
-use sutler_containers::image::ImageLimits;
+use sutler_ids::AgentName;
+use sutler_images::ImageLimits;
 use sutler_telemetry::Secret;
 
 /// Where the runtime's binary is looked for when none is named: in `PATH`.

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sutler_api::id::{ClassName, PluginName, TaskId};
-use sutler_api::{Bytes, Problem};
-use sutler_containers::image::{GcReport, Image};
 use sutler_csi::{PluginClient, PluginFacts};
+use sutler_ids::{Bytes, Problem};
+use sutler_ids::{ClassName, PluginName, TaskId};
+use sutler_images::{GcReport, Image};
 use sutler_node_core::plugin::{PluginEvent, ProbeOutcome};
 use sutler_node_core::task::TaskEvent;
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sutler_api::Timestamp;
-use sutler_api::id::AgentId;
+use sutler_ids::AgentId;
 use sutler_node_core::plugin::{PluginPersist, PluginRecord};
 use sutler_node_core::task::{TaskPersist, TaskRecord};
 use sutler_store::{Batch, LoadError, Schema, Store, Table};

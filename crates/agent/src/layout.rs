@@ -18,8 +18,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use sutler_api::id::PluginName;
-use sutler_containers::runtime::{ContainerId, ensure_shared_mount};
+use sutler_ids::PluginName;
+use sutler_runtime::{ContainerId, ensure_shared_mount};
 use sutler_telemetry::chain;
 
 use crate::config::AgentConfig;

@@ -19,7 +19,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use sutler_api::agent::{HEARTBEAT_MS, Register, Registered, ToAgent, Update, Updates};
-use sutler_api::id::AgentId;
+use sutler_ids::AgentId;
 use sutler_node_core::backoff;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;

@@ -4,15 +4,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sutler_api::id::{AgentName, PluginName, TaskId};
 use sutler_api::task::TaskExit;
-use sutler_containers::image::Rootfs;
-use sutler_containers::image::{AuthSources, ImageStore};
-use sutler_containers::remove::remove_tree;
-use sutler_containers::runtime::{
+use sutler_host::remove::remove_tree;
+use sutler_ids::{AgentName, PluginName, TaskId};
+use sutler_images::Rootfs;
+use sutler_images::{AuthSources, ImageStore};
+use sutler_node_core::container::ContainerEnd;
+use sutler_runtime::{
     ContainerId, Containers, ContainersConfig, Ended, ExitRecord, ExitStatus, LogStream, Runc,
 };
-use sutler_node_core::container::ContainerEnd;
 use sutler_telemetry::chain;
 
 use crate::checks::{self, Facts};

@@ -1,8 +1,8 @@
 //! Failures of images and containers as problems: what, who said so, the raw text, what next.
 
-use sutler_api::{ErrorKind, Problem, SaidBy};
-use sutler_containers::image::{ImageError, ImageErrorKind, ImageReference};
-use sutler_containers::runtime::{StartError, StartFailure};
+use sutler_ids::{ErrorKind, Problem, SaidBy};
+use sutler_images::{ImageError, ImageErrorKind, ImageReference};
+use sutler_runtime::{StartError, StartFailure};
 use sutler_telemetry::chain;
 
 /// Tells why an image could not be had for `user` (`task x`, `plugin y`).

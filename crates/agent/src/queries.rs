@@ -7,10 +7,10 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use sutler_api::agent::AgentQuery;
-use sutler_api::id::RequestId;
 use sutler_api::task::{LogQuery, LogStream};
-use sutler_containers::runtime::{self, ContainerId, LogStart};
+use sutler_ids::RequestId;
 use sutler_providers::storage::StorageHandle;
+use sutler_runtime::{self as runtime, ContainerId, LogStart};
 use tokio::task::JoinSet;
 
 use crate::machine::{Machine, plugin_container, task_container};

@@ -21,9 +21,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sutler_api::Timestamp;
 use sutler_api::agent::Update;
-use sutler_api::id::{AgentId, PluginName, TaskId};
-use sutler_api::{Problem, Timestamp};
+use sutler_ids::Problem;
+use sutler_ids::{AgentId, PluginName, TaskId};
 use sutler_node_core::plugin::PluginEvent;
 use sutler_node_core::task::{TaskEvent, VolumeAt};
 use sutler_providers::storage::{StorageEvent, StorageHandle};

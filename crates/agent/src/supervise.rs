@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sutler_api::agent::Update;
-use sutler_api::{ErrorKind, Problem, SaidBy};
+use sutler_ids::{ErrorKind, Problem, SaidBy};
 use sutler_node_core::backoff;
 use sutler_store::{CommitError, LoadError};
 use sutler_telemetry::chain;

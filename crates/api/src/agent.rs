@@ -18,13 +18,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::id::{
-    AgentId, AgentName, OperationUuid, PluginName, RequestId, TaskId, TaskInstance, VolumeId,
-};
+use crate::Timestamp;
 use crate::plugin::{DesiredPlugin, PluginInstanceView};
 use crate::task::{LogQuery, PullProgressView, TaskExit, TaskSpec, TaskState};
 use crate::volume::{VolumeSpec, VolumeState, VolumeUser};
-use crate::{Bytes, Problem, Timestamp};
+use sutler_ids::{
+    AgentId, AgentName, OperationUuid, PluginName, RequestId, TaskId, TaskInstance, VolumeId,
+};
+use sutler_ids::{Bytes, Problem};
 
 /// How often each side says something on an otherwise silent connection, in milliseconds.
 pub const HEARTBEAT_MS: u64 = 5_000;

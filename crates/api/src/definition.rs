@@ -9,8 +9,8 @@ use std::num::NonZeroU32;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::id::{ClassName, PluginName};
 use crate::template::{self, TemplateError};
+use sutler_ids::{ClassName, PluginName};
 
 /// Longest socket path that the kernel takes, in bytes, without its closing NUL
 /// (`sun_path`, unix(7)).

@@ -5,15 +5,10 @@
 
 pub mod agent;
 pub mod definition;
-pub mod id;
 pub mod operation;
 pub mod plugin;
-pub mod problem;
-pub mod size;
 pub mod task;
 pub mod template;
 pub mod volume;
 
 pub use jiff::Timestamp;
-pub use problem::{ErrorKind, Problem, SaidBy};
-pub use size::Bytes;

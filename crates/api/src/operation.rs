@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::id::{OperationUuid, VolumeName};
-use crate::{Problem, Timestamp};
+use crate::Timestamp;
+use sutler_ids::Problem;
+use sutler_ids::{OperationUuid, VolumeName};
 
 /// What an operation changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]

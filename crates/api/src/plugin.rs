@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::Timestamp;
 use crate::definition::PluginDefinition;
-use crate::id::{AgentId, AgentName, ClassName, PluginName};
-use crate::{Bytes, Problem, Timestamp};
+use sutler_ids::{AgentId, AgentName, ClassName, PluginName};
+use sutler_ids::{Bytes, Problem};
 
 /// A request to add a plugin: `POST /v1/plugins`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::id::{AgentName, ClassName, TaskId, TaskInstance, VolumeId, VolumeName};
-use crate::{Bytes, Problem, Timestamp};
+use crate::Timestamp;
+use sutler_ids::{AgentName, ClassName, TaskId, TaskInstance, VolumeId, VolumeName};
+use sutler_ids::{Bytes, Problem};
 
 /// A volume as a task asks for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

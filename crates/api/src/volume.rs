@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::id::{AgentName, ClassName, OperationUuid, PluginName, TaskId, VolumeId, VolumeName};
-use crate::{Bytes, Problem, Timestamp};
+use crate::Timestamp;
+use sutler_ids::{AgentName, ClassName, OperationUuid, PluginName, TaskId, VolumeId, VolumeName};
+use sutler_ids::{Bytes, Problem};
 
 /// How a task sees a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]

@@ -16,7 +16,7 @@ use reqwest::{Certificate, Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use sutler_api::Problem;
+use sutler_ids::Problem;
 
 pub use error::{CallError, ConnectError};
 pub use locate::{LocateError, Target};

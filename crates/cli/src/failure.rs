@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use sutler_api::{ErrorKind, Problem, SaidBy};
+use sutler_ids::{ErrorKind, Problem, SaidBy};
 
 use crate::show::human::printable;
 

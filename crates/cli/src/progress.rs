@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sutler_api::Bytes;
 use sutler_api::task::PullProgressView;
+use sutler_ids::Bytes;
 
 use crate::io::Io;
 use crate::show::human::printable;

@@ -1,9 +1,9 @@
 //! Machines: admission, connections, and what they tell of themselves and their plugins.
 
 use sutler_api::agent::{Register, Registered, ToAgent, Update, Updates};
-use sutler_api::id::{AgentId, PluginName};
 use sutler_api::plugin::{PluginInstanceView, PluginState};
-use sutler_api::{ErrorKind, Problem};
+use sutler_ids::{AgentId, PluginName};
+use sutler_ids::{ErrorKind, Problem};
 use uuid::Uuid;
 
 use crate::books::{LiveAgent, Turn};

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sutler_api::Timestamp;
 use sutler_api::agent::{Register, TaskReport, ToAgent, VolumeReport};
-use sutler_api::id::{AgentId, AgentName, OperationUuid, PluginName, TaskId, VolumeId, VolumeName};
 use sutler_api::plugin::PluginInstanceView;
-use sutler_api::{Problem, Timestamp};
+use sutler_ids::Problem;
+use sutler_ids::{AgentId, AgentName, OperationUuid, PluginName, TaskId, VolumeId, VolumeName};
 use uuid::Uuid;
 
 use crate::record::{

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use sutler_api::definition::{ClassDefinition, PluginDefinition};
-use sutler_api::id::ClassName;
-use sutler_api::{ErrorKind, Problem};
+use sutler_ids::ClassName;
+use sutler_ids::{ErrorKind, Problem};
 
 use crate::books::Books;
 use crate::record::PluginRecord;

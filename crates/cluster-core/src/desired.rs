@@ -1,8 +1,8 @@
 //! What the master wants of one machine, worked out from the books alone.
 
 use sutler_api::agent::{Desired, DesiredTask, VolumeAct, VolumeOperation};
-use sutler_api::id::AgentId;
 use sutler_api::plugin::DesiredPlugin;
+use sutler_ids::AgentId;
 
 use crate::books::Books;
 use crate::record::{OperationAct, OperationRecord, PluginRecord, TaskRecord, VolumePhase};

@@ -1,8 +1,8 @@
 //! How operations end, and what follows for their volumes.
 
 use sutler_api::agent::{OperationReport, Outcome, ToAgent};
-use sutler_api::id::{AgentId, OperationUuid};
-use sutler_api::{Bytes, ErrorKind, Problem};
+use sutler_ids::{AgentId, OperationUuid};
+use sutler_ids::{Bytes, ErrorKind, Problem};
 
 use crate::books::Turn;
 use crate::record::{

@@ -1,8 +1,8 @@
 //! Where a volume or a task may go, and why not elsewhere.
 
-use sutler_api::id::{AgentId, AgentName, ClassName};
 use sutler_api::plugin::{PluginInstanceView, PluginState};
-use sutler_api::{Bytes, ErrorKind, Problem};
+use sutler_ids::{AgentId, AgentName, ClassName};
+use sutler_ids::{Bytes, ErrorKind, Problem};
 
 use crate::books::Books;
 use crate::definition::{Class, join};

@@ -1,9 +1,9 @@
 //! Plugins: adding, changing and removing them.
 
 use sutler_api::agent::ToAgent;
-use sutler_api::id::{AgentId, PluginName};
 use sutler_api::plugin::AddPluginRequest;
-use sutler_api::{ErrorKind, Problem};
+use sutler_ids::{AgentId, PluginName};
+use sutler_ids::{ErrorKind, Problem};
 
 use crate::books::{Books, Turn};
 use crate::definition::{check_values, join};

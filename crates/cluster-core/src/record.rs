@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sutler_api::Timestamp;
 use sutler_api::agent::Outcome;
 use sutler_api::definition::PluginDefinition;
-use sutler_api::id::{AgentId, AgentName, OperationUuid, PluginName, TaskId, VolumeId, VolumeName};
 use sutler_api::operation::OperationKind;
 use sutler_api::task::{TaskExit, TaskSpec, TaskState};
 use sutler_api::volume::VolumeSpec;
-use sutler_api::{Bytes, Problem, Timestamp};
+use sutler_ids::{AgentId, AgentName, OperationUuid, PluginName, TaskId, VolumeId, VolumeName};
+use sutler_ids::{Bytes, Problem};
 use uuid::Uuid;
 
 /// The cluster itself.

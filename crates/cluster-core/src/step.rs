@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use sutler_api::Bytes;
 use sutler_api::agent::{Register, Registered, ToAgent, Updates};
-use sutler_api::id::{AgentId, OperationUuid, PluginName, TaskId, VolumeId, VolumeName};
 use sutler_api::plugin::AddPluginRequest;
 use sutler_api::task::RunTaskRequest;
 use sutler_api::volume::CreateVolumeRequest;
+use sutler_ids::Bytes;
+use sutler_ids::{AgentId, OperationUuid, PluginName, TaskId, VolumeId, VolumeName};
 use uuid::Uuid;
 
 use crate::record::Change;

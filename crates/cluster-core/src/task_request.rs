@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use sutler_api::id::{AgentId, AgentName, TaskId, TaskInstance, VolumeName};
 use sutler_api::task::{RunTaskRequest, TaskSpec, TaskVolume, TaskVolumeRequest};
 use sutler_api::volume::{AccessType, VolumeSpec};
-use sutler_api::{Bytes, ErrorKind, Problem};
+use sutler_ids::{AgentId, AgentName, TaskId, TaskInstance, VolumeName};
+use sutler_ids::{Bytes, ErrorKind, Problem};
 use uuid::Uuid;
 
 use crate::books::{Books, Turn};
@@ -54,7 +54,7 @@ impl Turn<'_> {
             .iter()
             .map(|resolved| match resolved {
                 Resolved::Existing(volume) => volume.spec.volume_id,
-                Resolved::New { id, .. } => sutler_api::id::VolumeId::new(*id),
+                Resolved::New { id, .. } => sutler_ids::VolumeId::new(*id),
             })
             .collect();
         let volumes = request

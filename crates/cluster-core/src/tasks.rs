@@ -1,9 +1,9 @@
 //! Tasks after their acceptance: stopping, what agents tell of them, forgetting.
 
 use sutler_api::agent::{TaskReport, ToAgent};
-use sutler_api::id::{AgentId, TaskId};
 use sutler_api::task::TaskState;
-use sutler_api::{ErrorKind, Problem};
+use sutler_ids::{AgentId, TaskId};
+use sutler_ids::{ErrorKind, Problem};
 
 use crate::books::{Books, Turn};
 use crate::record::{Change, TaskEnd, TaskRecord};

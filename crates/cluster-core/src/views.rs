@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 
 use sutler_api::agent::Outcome;
-use sutler_api::id::{AgentId, OperationUuid, PluginName, TaskId, VolumeName};
 use sutler_api::operation::{OperationState, OperationView};
 use sutler_api::plugin::{AgentView, PluginInstanceView, PluginState, PluginView};
 use sutler_api::task::{TaskState, TaskView};
 use sutler_api::volume::{ClassView, VolumeState, VolumeUser, VolumeView};
-use sutler_api::{Bytes, ErrorKind, Problem};
+use sutler_ids::{AgentId, OperationUuid, PluginName, TaskId, VolumeName};
+use sutler_ids::{Bytes, ErrorKind, Problem};
 
 use crate::books::Books;
 use crate::record::{

@@ -1,10 +1,11 @@
 //! Volumes: what users may ask of them, and when it is refused.
 
 use jiff::SignedDuration;
+use sutler_api::Timestamp;
 use sutler_api::agent::{Outcome, ToAgent, VolumeReport};
-use sutler_api::id::{AgentId, ClassName, OperationUuid, VolumeId, VolumeName};
 use sutler_api::volume::{AccessType, CreateVolumeRequest, VolumeSpec, VolumeState};
-use sutler_api::{Bytes, ErrorKind, Problem, Timestamp};
+use sutler_ids::{AgentId, ClassName, OperationUuid, VolumeId, VolumeName};
+use sutler_ids::{Bytes, ErrorKind, Problem};
 use uuid::Uuid;
 
 use crate::books::{Books, Turn};

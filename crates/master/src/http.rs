@@ -27,7 +27,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
-use sutler_api::{ErrorKind, Problem};
+use sutler_ids::{ErrorKind, Problem};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use access::Access;

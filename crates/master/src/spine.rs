@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sutler_api::agent::{AgentQuery, ToAgent};
-use sutler_api::id::{AgentId, RequestId};
-use sutler_api::{ErrorKind, Problem};
 use sutler_cluster_core::{Books, Config, Event, Reply, Request};
+use sutler_ids::{AgentId, RequestId};
+use sutler_ids::{ErrorKind, Problem};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -329,7 +329,7 @@ fn no_space(raw: &str) -> Problem {
         ErrorKind::Exhausted,
         "the master's state directory is full; nothing was changed",
     )
-    .said_by(sutler_api::SaidBy::Kernel)
+    .said_by(sutler_ids::SaidBy::Kernel)
     .raw(raw)
     .hint("free space there; the master goes on by itself")
 }

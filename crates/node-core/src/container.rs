@@ -1,8 +1,9 @@
 //! What both machines are told about a container.
 
 use serde::{Deserialize, Serialize};
+use sutler_api::Timestamp;
 use sutler_api::task::TaskExit;
-use sutler_api::{Problem, Timestamp};
+use sutler_ids::Problem;
 
 /// A container as found after a restart of the agent.
 #[derive(Debug, Clone, PartialEq)]

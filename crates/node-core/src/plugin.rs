@@ -24,9 +24,10 @@ mod tick;
 mod watch;
 mod words;
 
+use sutler_api::Timestamp;
 use sutler_api::plugin::{DesiredPlugin, PluginFactsView, PluginState};
 use sutler_api::task::PullProgressView;
-use sutler_api::{Problem, Timestamp};
+use sutler_ids::Problem;
 
 use crate::Step;
 use crate::backoff::{self, after};

@@ -25,9 +25,10 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sutler_api::id::VolumeId;
+use sutler_api::Timestamp;
 use sutler_api::task::{PullProgressView, TaskSpec, TaskState};
-use sutler_api::{Problem, Timestamp};
+use sutler_ids::Problem;
+use sutler_ids::VolumeId;
 
 use crate::Step;
 use crate::container::ContainerEnd;

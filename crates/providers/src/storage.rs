@@ -19,12 +19,12 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use sutler_api::Problem;
 use sutler_api::agent::{AgentWhy, OperationReport, VolumeOperation, VolumeReport};
 use sutler_api::definition::SecretRef;
-use sutler_api::id::{AgentName, PluginName, TaskId, VolumeId};
 use sutler_api::volume::AccessType;
 use sutler_csi::{PluginClient, PluginFacts};
+use sutler_ids::Problem;
+use sutler_ids::{AgentName, PluginName, TaskId, VolumeId};
 use sutler_store::{CommitError, LoadError, Store, Table};
 use sutler_volume_core::CallId;
 use tokio::sync::{mpsc, oneshot};

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use sutler_agent::MasterAddress;
-use sutler_api::id::AgentName;
 use sutler_cli::args::Connection;
 use sutler_cli::{ExitStatus, Failure, Report};
+use sutler_ids::AgentName;
 use sutler_telemetry::Secret;
 
 /// Name of the file that a master writes for its agents.

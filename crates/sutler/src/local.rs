@@ -159,7 +159,7 @@ async fn ready_line(client: &Client, plugin: &PluginView, state_dir: &Path) -> S
 async fn free(
     client: &Client,
     plugin: &PluginView,
-) -> Result<Option<sutler_api::Bytes>, CallError> {
+) -> Result<Option<sutler_ids::Bytes>, CallError> {
     let classes = client.get::<Vec<ClassView>>("/v1/classes").await?.value;
     let class = classes
         .into_iter()

@@ -20,7 +20,7 @@ use sutler_cli::{Interrupts, Invocation, Io};
 
 fn main() -> ExitCode {
     match sutler_cli::parse(std::env::args_os()) {
-        Invocation::Shim(args) => sutler_containers::runtime::shim_main(&args.dir),
+        Invocation::Shim(args) => sutler_runtime::shim_main(&args.dir),
         Invocation::Exit(status) => status.into(),
         Invocation::Client(cli) => run::client(sutler_cli::run(
             *cli,

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use sutler_agent::{Agent, AgentConfig, AgentEnd, AgentHandle};
-use sutler_api::id::AgentName;
 use sutler_cli::args::Connection;
 use sutler_cli::client::Client;
 use sutler_cli::verbs::up::UpArgs;
 use sutler_cli::{Failure, Json};
+use sutler_ids::AgentName;
 use sutler_master::{MasterEnd, MasterHandle};
 
 use crate::local::{self, Image};

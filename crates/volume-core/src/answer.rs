@@ -1,8 +1,9 @@
 //! What the end of a call means for the volume.
 
+use sutler_api::Timestamp;
 use sutler_api::agent::{OperationReport, Outcome};
-use sutler_api::id::OperationUuid;
-use sutler_api::{Problem, Timestamp};
+use sutler_ids::OperationUuid;
+use sutler_ids::Problem;
 
 use crate::event::{Answer, CallId, Effect, Expanded, Failure, Rpc, Step, Verdict};
 use crate::machine::Volume;
@@ -141,7 +142,7 @@ impl Volume {
         }
     }
 
-    fn on_expanded(&mut self, flight: &InFlight, asked: sutler_api::Bytes, expanded: Expanded) {
+    fn on_expanded(&mut self, flight: &InFlight, asked: sutler_ids::Bytes, expanded: Expanded) {
         let mut from = flight.from.clone();
         if let Some(created) = from.created_mut() {
             // An answer below what was asked for would make us ask for ever.

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use sutler_api::Timestamp;
 use sutler_api::agent::{OperationReport, VolumeOperation};
-use sutler_api::id::TaskId;
 use sutler_api::volume::VolumeSpec;
-use sutler_api::{Bytes, Problem, Timestamp};
+use sutler_ids::TaskId;
+use sutler_ids::{Bytes, Problem};
 
 use crate::record::{Created, PublishContext, VolumeRecord};
 

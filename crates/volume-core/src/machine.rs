@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use sutler_api::Timestamp;
 use sutler_api::agent::{Outcome, VolumeAct, VolumeOperation};
-use sutler_api::id::TaskId;
-use sutler_api::{ErrorKind, Problem, Timestamp};
+use sutler_ids::TaskId;
+use sutler_ids::{ErrorKind, Problem};
 
 use crate::event::{Abilities, Call, CallId, Denied, Effect, Event, Rpc, Step};
 use crate::look::Look;

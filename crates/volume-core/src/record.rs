@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use sutler_api::Timestamp;
 use sutler_api::agent::{Outcome, VolumeAct};
-use sutler_api::id::{OperationUuid, TaskId};
 use sutler_api::volume::VolumeSpec;
-use sutler_api::{Bytes, Problem, Timestamp};
+use sutler_ids::{Bytes, Problem};
+use sutler_ids::{OperationUuid, TaskId};
 
 use crate::event::{Abilities, Rpc};
 

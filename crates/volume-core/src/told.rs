@@ -1,8 +1,9 @@
 //! What users, and people who look, are told of a volume.
 
+use sutler_api::Timestamp;
 use sutler_api::agent::{AgentWhy, VolumeReport};
 use sutler_api::volume::{VolumeState, VolumeUser};
-use sutler_api::{Problem, Timestamp};
+use sutler_ids::Problem;
 
 use crate::event::{Effect, Rpc};
 use crate::machine::Volume;

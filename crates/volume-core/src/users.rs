@@ -1,7 +1,7 @@
 //! Who may hold a volume: one writer, any number of readers, on one machine.
 
-use sutler_api::id::TaskId;
-use sutler_api::{ErrorKind, Problem, SaidBy};
+use sutler_ids::TaskId;
+use sutler_ids::{ErrorKind, Problem, SaidBy};
 
 use crate::event::Effect;
 use crate::look::Look;

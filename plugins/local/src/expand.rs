@@ -4,13 +4,13 @@
 
 use std::path::Path;
 
-use crate::loopdev::LoopError;
 use crate::machine::Volume;
 use crate::mkfs::{self, MkfsError};
 use crate::publish::Located;
 use crate::record::{Content, FsKind};
 use crate::steps::{Step, passed};
 use crate::superblock::{self, Found};
+use sutler_host::loopdev::LoopError;
 
 /// Why the new size could not be taken over.
 #[derive(Debug, thiserror::Error)]

@@ -12,10 +12,10 @@ use sutler_csi::proto::{
 use tonic::{Code, Request, Response, Status};
 
 use crate::answer::{Call, answer};
-use crate::loopdev;
 use crate::machine::Machine;
 use crate::refusal::Refusal;
 use crate::tools;
+use sutler_host::loopdev;
 
 /// The Identity service.
 #[derive(Debug, Clone)]

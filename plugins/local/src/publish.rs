@@ -7,12 +7,12 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::loopdev::{self, Loop, LoopError};
 use crate::machine::Volume;
-use crate::mounts::{self, Mount, MountError, MountTable};
 use crate::record::Content;
 use crate::stage::LAYERS_MAX;
 use crate::steps::{Step, passed};
+use sutler_host::loopdev::{self, Loop, LoopError};
+use sutler_host::mounts::{self, Mount, MountError, MountTable};
 
 /// Where and how a volume shall appear.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,13 +9,13 @@ use sutler_telemetry::chain;
 use tonic::{Code, Status};
 
 use crate::expand::ExpandError;
-use crate::loopdev::LoopError;
 use crate::mkfs::MkfsError;
-use crate::mounts::MountError;
 use crate::pool::PoolError;
 use crate::publish::PublishError;
 use crate::size::SizeError;
 use crate::stage::StageError;
+use sutler_host::loopdev::LoopError;
+use sutler_host::mounts::MountError;
 
 /// A call that is answered with an error.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::loopdev::{self, Lifetime, Loop, LoopError};
 use crate::machine::Volume;
 use crate::mkfs::{self, MkfsError};
-use crate::mounts::{self, MountError, MountTable};
 use crate::record::{Content, FsKind};
 use crate::steps::{Step, passed};
 use crate::superblock::{self, Found};
+use sutler_host::loopdev::{self, Lifetime, Loop, LoopError};
+use sutler_host::mounts::{self, MountError, MountTable};
 
 /// Mounts on top of each other at one path that one call takes away.
 pub const LAYERS_MAX: usize = 16;

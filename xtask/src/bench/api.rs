@@ -6,12 +6,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use sutler_api::id::{ClassName, OperationUuid, TaskId, VolumeName};
+use sutler_api::Timestamp;
 use sutler_api::operation::{OperationState, OperationView};
 use sutler_api::task::{RunTaskRequest, TaskState, TaskView, TaskVolumeRequest};
 use sutler_api::volume::{Accepted, AccessType, CreateVolumeRequest};
-use sutler_api::{Bytes, Timestamp};
 use sutler_cli::client::{Client, Target};
+use sutler_ids::Bytes;
+use sutler_ids::{ClassName, OperationUuid, TaskId, VolumeName};
 use tokio::runtime::Runtime;
 
 /// How long the master may hold one answer back.

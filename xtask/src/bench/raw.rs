@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use sutler_api::Bytes;
 use sutler_csi::call::{CreateVolume, DeleteVolume, Publish, Stage, Unpublish, Unstage};
 use sutler_csi::{
     AccessMode, AccessType, Capability, CapacityRange, PluginClient, Secrets, VolumeDescription,
 };
+use sutler_ids::Bytes;
 use tokio::runtime::Runtime;
 
 /// Longest time of one call.

@@ -2,8 +2,8 @@
 //! all, so that what disturbs the machine disturbs both sides.
 
 use anyhow::{Context, Result};
-use sutler_api::Bytes;
 use sutler_api::task::{RunTaskRequest, TaskVolumeRequest};
+use sutler_ids::Bytes;
 use sutler_testkit::poll;
 use sutler_testkit::world::{COMMAND_WITHIN, World};
 

@@ -32,8 +32,8 @@ struct Chosen {
 /// a confined machine has, the growth of a mounted ext4.
 const CHOSEN: [Chosen; 3] = [
     Chosen {
-        folder: "crates/containers",
-        target: "runtime_lifecycle",
+        folder: "crates/runtime",
+        target: "lifecycle",
         tests: &[],
     },
     Chosen {

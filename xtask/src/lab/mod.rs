@@ -23,7 +23,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use sutler_containers::remove::remove_tree;
+use sutler_host::remove::remove_tree;
 use sutler_local::tools::REQUIRED_TOOLS;
 
 use crate::places::{self, Profile};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use sutler_containers::remove::remove_tree;
+use sutler_host::remove::remove_tree;
 
 use super::cpio::Cpio;
 use super::kernel::Kernel;

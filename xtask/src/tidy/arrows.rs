@@ -6,14 +6,16 @@ use toml::{Table, Value};
 use super::Finding;
 
 /// Our crates, top first. A crate may depend on those below it.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 17] = [
     "sutler",
     "sutler-cli",
     "sutler-ui",
     "sutler-master",
     "sutler-agent",
     "sutler-providers",
-    "sutler-containers",
+    "sutler-images",
+    "sutler-runtime",
+    "sutler-host",
     "sutler-csi",
     "sutler-store",
     "sutler-telemetry",
@@ -21,13 +23,14 @@ const ORDER: [&str; 14] = [
     "sutler-node-core",
     "sutler-volume-core",
     "sutler-api",
+    "sutler-ids",
 ];
 
 /// Beside the order: they may use all of it, and no crate of it uses them outside tests.
 const BESIDE: [&str; 2] = ["sutler-testkit", "xtask"];
 
 /// Programs of ours that speak CSI alone: all they may use of us.
-const PLUGIN_USES: [&str; 2] = ["sutler-csi", "sutler-telemetry"];
+const PLUGIN_USES: [&str; 3] = ["sutler-csi", "sutler-host", "sutler-telemetry"];
 
 /// Finds arrows that go up in one manifest.
 pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
@@ -93,7 +96,7 @@ fn wrong_arrow(path: &str, name: &str, used: &str) -> Option<WrongArrow> {
             true => None,
             false => wrong(
                 format!("plugin {name} depends on {used}"),
-                "a plugin stands alone: it may use sutler-csi and sutler-telemetry",
+                "a plugin stands alone: it may use sutler-csi, sutler-host and sutler-telemetry",
             ),
         };
     }

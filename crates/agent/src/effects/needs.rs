@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use sutler_api::id::PluginName;
-use sutler_api::{ErrorKind, Problem};
+use sutler_ids::PluginName;
+use sutler_ids::{ErrorKind, Problem};
 
 /// Checks every need, loading kernel modules where that is the need. Blocks.
 pub(crate) fn check_needs(plugin: &PluginName, needs: &[String]) -> Result<(), Problem> {

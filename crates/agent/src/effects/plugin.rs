@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sutler_api::id::{AgentId, PluginName};
 use sutler_api::plugin::DesiredPlugin;
-use sutler_api::{ErrorKind, Problem, SaidBy};
-use sutler_containers::image::{Image, Rootfs};
-use sutler_containers::runtime::{ContainerError, Ended};
+use sutler_ids::{AgentId, PluginName};
+use sutler_ids::{ErrorKind, Problem, SaidBy};
+use sutler_images::{Image, Rootfs};
 use sutler_node_core::container::ContainerEnd;
 use sutler_node_core::plugin::{Evidence, PluginEvent};
+use sutler_runtime::{ContainerError, Ended};
 use sutler_telemetry::chain;
 
 use super::evidence::sockets_below;

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sutler_api::definition::{MountMode, SOCKET_PATH_BYTES_MAX};
-use sutler_api::id::AgentId;
 use sutler_api::plugin::DesiredPlugin;
 use sutler_api::template::{TemplateContext, TemplateError, render};
-use sutler_api::{ErrorKind, Problem};
-use sutler_containers::image::ImageConfig;
-use sutler_containers::runtime::{ContainerSpec, MountSpec, Propagation};
+use sutler_ids::AgentId;
+use sutler_ids::{ErrorKind, Problem};
+use sutler_images::ImageConfig;
+use sutler_runtime::{ContainerSpec, MountSpec, Propagation};
 
 use super::task_spec::{command, environment, stop_signal, working_dir};
 use crate::machine::{Machine, plugin_container};

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sutler_api::Bytes;
-use sutler_api::id::ClassName;
 use sutler_api::plugin::PluginFactsView;
 use sutler_csi::call::GetCapacity;
 use sutler_csi::{Code, CsiError, PluginClient, PluginFacts, interrogate};
+use sutler_ids::Bytes;
+use sutler_ids::ClassName;
 use sutler_node_core::plugin::ProbeOutcome;
 
 use crate::event::Talk;

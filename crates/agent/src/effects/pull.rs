@@ -5,10 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sutler_api::task::PullProgressView;
-use sutler_api::{Bytes, Problem};
-use sutler_containers::image::{
-    Digest, Image, ImageReference, PullOptions, PullPolicy, PullProgress,
-};
+use sutler_ids::{Bytes, Problem};
+use sutler_images::{Digest, Image, ImageReference, PullOptions, PullPolicy, PullProgress};
 
 use crate::machine::{Machine, blocking};
 use crate::problems;
@@ -41,7 +39,7 @@ pub(crate) async fn pull(
         return Ok(Arc::new(image));
     }
     let reference: ImageReference = wanted.reference.parse().map_err(|error| {
-        let error: sutler_containers::image::ReferenceError = error;
+        let error: sutler_images::ReferenceError = error;
         problems::of_reference(&wanted.user, &wanted.reference, error.to_string())
     })?;
     let mut options = PullOptions::new(machine.auth.clone());

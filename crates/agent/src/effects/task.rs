@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sutler_api::Problem;
-use sutler_api::id::TaskId;
 use sutler_api::task::TaskSpec;
-use sutler_containers::image::Image;
-use sutler_containers::runtime::ContainerError;
+use sutler_ids::Problem;
+use sutler_ids::TaskId;
+use sutler_images::Image;
 use sutler_node_core::task::{Act, CleanUp, Launch, TaskEvent};
+use sutler_runtime::ContainerError;
 use sutler_telemetry::chain;
 
 use super::task_spec::{Place, task_spec};

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use sutler_api::id::VolumeId;
 use sutler_api::task::TaskSpec;
 use sutler_api::volume::AccessType;
-use sutler_api::{ErrorKind, Problem};
-use sutler_containers::image::ImageConfig;
-use sutler_containers::runtime::{ContainerSpec, DeviceSpec, EnvVar, Limits, MountSpec, Signal};
+use sutler_ids::VolumeId;
+use sutler_ids::{ErrorKind, Problem};
+use sutler_images::ImageConfig;
 use sutler_node_core::task::VolumeAt;
+use sutler_runtime::{ContainerSpec, DeviceSpec, EnvVar, Limits, MountSpec, Signal};
 
 use crate::machine::task_container;
 

@@ -9,9 +9,9 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use reqwest::{Body, Certificate, Client, RequestBuilder, Response, Url};
 use serde::Serialize;
-use sutler_api::Problem;
 use sutler_api::agent::{Register, Registered, Updates};
-use sutler_api::id::{AgentId, RequestId};
+use sutler_ids::Problem;
+use sutler_ids::{AgentId, RequestId};
 use sutler_telemetry::{Secret, chain};
 use uuid::Uuid;
 

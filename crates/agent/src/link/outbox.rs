@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sutler_api::agent::Update;
-use sutler_api::id::{OperationUuid, PluginName, TaskId, VolumeId};
+use sutler_ids::{OperationUuid, PluginName, TaskId, VolumeId};
 
 /// What an update is about. A newer one about the same replaces an older: states are told, not
 /// changes, so nothing is lost. The number of objects bounds the outbox.
@@ -73,8 +73,8 @@ fn about(update: &Update) -> About {
 #[cfg(test)]
 mod tests {
     use sutler_api::agent::TaskReport;
-    use sutler_api::id::TaskInstance;
     use sutler_api::task::TaskState;
+    use sutler_ids::TaskInstance;
 
     use super::*;
 

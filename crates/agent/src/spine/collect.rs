@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sutler_api::Timestamp;
-use sutler_containers::image::{Digest, GcReport};
+use sutler_images::{Digest, GcReport};
 use sutler_node_core::backoff::after;
 use sutler_telemetry::chain;
 use tokio::sync::{RwLock, oneshot};

@@ -1,7 +1,7 @@
 //! What the master says: taken up as a whole state or as single wishes, all repeatable.
 
 use sutler_api::agent::{Desired, ToAgent, Update};
-use sutler_api::id::{TaskId, TaskInstance};
+use sutler_ids::{TaskId, TaskInstance};
 use sutler_node_core::task::TaskEvent;
 
 use super::turn::Turn;

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sutler_api::agent::Update;
-use sutler_api::id::{ClassName, PluginName};
 use sutler_api::plugin::{DesiredPlugin, PluginInstanceView};
-use sutler_api::{Bytes, Problem};
-use sutler_containers::image::Image;
+use sutler_ids::{Bytes, Problem};
+use sutler_ids::{ClassName, PluginName};
+use sutler_images::Image;
 use sutler_node_core::backoff::after;
 use sutler_node_core::plugin::{Plugin, PluginEffect, PluginEvent, ProbeOutcome};
 use sutler_providers::storage::PluginUp;

@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 
-use sutler_api::id::{TaskId, VolumeId};
-use sutler_api::{ErrorKind, Problem, SaidBy};
-use sutler_containers::runtime::{AdoptedState, ContainerId};
+use sutler_ids::{ErrorKind, Problem, SaidBy};
+use sutler_ids::{TaskId, VolumeId};
 use sutler_node_core::container::ContainerSeen;
 use sutler_node_core::plugin::{Plugin, PluginEvent, PluginRecord};
 use sutler_node_core::task::{Task, TaskEvent, TaskRecord};
 use sutler_providers::storage::{self, StorageConfig};
+use sutler_runtime::{AdoptedState, ContainerId};
 use sutler_telemetry::chain;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sutler_api::Problem;
 use sutler_api::agent::{DesiredTask, TaskReport, Update, VolumeReport};
-use sutler_api::id::TaskId;
 use sutler_api::volume::VolumeState;
-use sutler_containers::image::Image;
+use sutler_ids::Problem;
+use sutler_ids::TaskId;
+use sutler_images::Image;
 use sutler_node_core::task::{Task, TaskEffect, TaskEvent};
 use sutler_telemetry::failpoint;
 use tokio::task::AbortHandle;

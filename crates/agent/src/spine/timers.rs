@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sutler_api::Timestamp;
-use sutler_api::id::{PluginName, TaskId};
+use sutler_ids::{PluginName, TaskId};
 use tokio::time::Instant;
 
 /// Longest sleep: a step of the wall clock is noticed after this time at the latest.

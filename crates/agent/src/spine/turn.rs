@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sutler_api::agent::Update;
-use sutler_api::id::{PluginName, TaskId};
+use sutler_ids::{PluginName, TaskId};
 use sutler_node_core::plugin::PluginEffect;
 use sutler_node_core::task::TaskEffect;
 use tokio::sync::oneshot;

@@ -3,11 +3,11 @@
 use std::net::TcpListener;
 
 use sutler_api::agent::{Update, VolumeAct, VolumeOperation};
-use sutler_api::id::{OperationUuid, TaskId};
 use sutler_api::plugin::PluginState;
 use sutler_api::task::{TaskSpec, TaskState, TaskVolume};
 use sutler_api::volume::{VolumeSpec, VolumeState};
 use sutler_csi::Rpc;
+use sutler_ids::{OperationUuid, TaskId};
 use sutler_testkit::fake_plugin::{FakeConfig, FakePlugin, Fault, When};
 use tonic::Code;
 

@@ -16,8 +16,8 @@ use sutler_api::agent::{
     AgentQuery, Desired, DesiredTask, OperationReport, Register, Registered, TaskReport, ToAgent,
     Update, Updates,
 };
-use sutler_api::id::{AgentId, OperationUuid, PluginName, RequestId, TaskId};
 use sutler_api::plugin::PluginInstanceView;
+use sutler_ids::{AgentId, OperationUuid, PluginName, RequestId, TaskId};
 use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 

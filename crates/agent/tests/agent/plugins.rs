@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::net::UnixListener;
 
-use sutler_api::Bytes;
 use sutler_api::agent::{Outcome, VolumeAct, VolumeOperation};
-use sutler_api::id::{ClassName, OperationUuid, VolumeId, VolumeName};
 use sutler_api::plugin::{PluginInstanceView, PluginState};
 use sutler_api::task::{TaskState, TaskVolume};
 use sutler_api::volume::{AccessType, VolumeSpec};
 use sutler_csi::Rpc;
 use sutler_csi::proto::GetCapacityRequest;
+use sutler_ids::Bytes;
+use sutler_ids::{ClassName, OperationUuid, VolumeId, VolumeName};
 use sutler_testkit::fake_plugin::{FakeConfig, FakePlugin};
 use uuid::Uuid;
 
@@ -109,7 +109,7 @@ fn a_missing_need_and_a_missing_image_are_named() {
     });
 }
 
-pub fn volume(plugin: &sutler_api::id::PluginName) -> VolumeSpec {
+pub fn volume(plugin: &sutler_ids::PluginName) -> VolumeSpec {
     VolumeSpec {
         volume_id: VolumeId::new(Uuid::new_v4()),
         name: VolumeName::new("v1").expect("a name"),
@@ -200,7 +200,7 @@ fn a_plugin_that_answers_serves_a_volume_to_a_task_and_outlives_the_agent() {
         // Adopted: ready again without a second start, and the task still runs.
         let told = world.master.wait_plugin(&name, ready).await;
         assert_eq!(told.restarts, 0);
-        let id = sutler_api::id::TaskId::new("t1").expect("a name");
+        let id = sutler_ids::TaskId::new("t1").expect("a name");
         world
             .master
             .wait_task(&id, |r| r.state == TaskState::Running)

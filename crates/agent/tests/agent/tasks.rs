@@ -1,8 +1,8 @@
 //! Tasks from the master's wish to their recorded end.
 
-use sutler_api::ErrorKind;
 use sutler_api::agent::{AgentQuery, DesiredTask, TaskReport, ToAgent};
 use sutler_api::task::{LogQuery, LogStream, TaskState};
+use sutler_ids::ErrorKind;
 
 use crate::world::World;
 
@@ -174,7 +174,7 @@ fn a_task_out_of_memory_is_told_as_such() {
     let world = World::new();
     world.run(async {
         let mut spec = world.task("big", "x=a; while :; do x=$x$x; done");
-        spec.memory = Some(sutler_api::Bytes::mib(16));
+        spec.memory = Some(sutler_ids::Bytes::mib(16));
         let id = spec.task_id.clone();
         world.master.run(spec);
         let report = world.master.wait_end(&id).await;

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use rustix::mount::{MountFlags, UnmountFlags};
 use sutler_agent::{Agent, AgentConfig, AgentHandle, MasterAddress, StartError};
-use sutler_api::Bytes;
 use sutler_api::definition::PluginDefinition;
-use sutler_api::id::{AgentName, PluginName, TaskId, TaskInstance};
 use sutler_api::plugin::DesiredPlugin;
 use sutler_api::task::TaskSpec;
-use sutler_containers::image::{ImageBuilder, ImageConfig, Rootfs};
-use sutler_containers::remove::remove_tree;
-use sutler_containers::runtime::{
+use sutler_host::remove::remove_tree;
+use sutler_ids::Bytes;
+use sutler_ids::{AgentName, PluginName, TaskId, TaskInstance};
+use sutler_images::{ImageBuilder, ImageConfig, Rootfs};
+use sutler_runtime::{
     ContainerId, Containers, ContainersConfig, Runc, remove_cgroup_parent, remove_shared_mount,
 };
 use tempfile::TempDir;

@@ -1,6 +1,6 @@
 //! What goes wrong between us and a master, and what an operator can do about it.
 
-use sutler_api::{ErrorKind, Problem};
+use sutler_ids::{ErrorKind, Problem};
 
 use super::locate::LocateError;
 use crate::failure::{ExitStatus, Failure, Report};

@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use sutler_api::Problem;
+use sutler_ids::Problem;
 use tokio::sync::mpsc;
 
 use crate::{ExitStatus, Interrupts, Invocation, Io};
@@ -204,7 +204,7 @@ pub fn refuse(status: u16, problem: &Problem) -> Response {
 
 /// Answers that there is no such thing.
 pub fn not_found(call: &Call) -> Response {
-    let kind = sutler_api::ErrorKind::NotFound;
+    let kind = sutler_ids::ErrorKind::NotFound;
     refuse(
         404,
         &Problem::new(kind, format!("nothing at {}", call.line)),

@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use sutler_api::task::{TaskState, TaskView};
-use sutler_api::{ErrorKind, Problem, SaidBy};
+use sutler_ids::{ErrorKind, Problem, SaidBy};
 use tokio::sync::mpsc;
 
 use super::fake::{Call, Captured, Fake, bytes, json, not_found, refuse, sutler};

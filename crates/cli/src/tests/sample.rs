@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use sutler_api::definition::PluginDefinition;
-use sutler_api::id::{AgentId, AgentName, ClassName, OperationUuid, PluginName, TaskId};
-use sutler_api::id::{VolumeId, VolumeName};
 use sutler_api::operation::{OperationKind, OperationState, OperationView};
 use sutler_api::plugin::{AgentView, PluginFactsView, PluginInstanceView, PluginState, PluginView};
 use sutler_api::task::{TaskExit, TaskState, TaskView, TaskVolume};
 use sutler_api::volume::{Accepted, AccessType, ClassView, VolumeState, VolumeUser, VolumeView};
-use sutler_api::{Bytes, ErrorKind, Problem, SaidBy};
+use sutler_ids::{AgentId, AgentName, ClassName, OperationUuid, PluginName, TaskId};
+use sutler_ids::{Bytes, ErrorKind, Problem, SaidBy};
+use sutler_ids::{VolumeId, VolumeName};
 
 pub const UUID: &str = "0190b5a2-7c1e-4000-8000-000000000001";
 

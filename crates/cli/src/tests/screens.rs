@@ -1,11 +1,11 @@
 //! Every screen as a snapshot: tables, single objects, help.
 
 use clap::CommandFactory;
-use sutler_api::Bytes;
 use sutler_api::operation::{OperationKind, OperationState};
 use sutler_api::plugin::PluginState;
 use sutler_api::task::TaskState;
 use sutler_api::volume::{VolumeState, VolumeView, WhyMark, WhyStep, WhyView};
+use sutler_ids::Bytes;
 
 use super::sample::{
     agent, ago, broken_instance, class, exited, instance, not_started, now, operation, plugin,

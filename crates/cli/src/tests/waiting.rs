@@ -4,7 +4,7 @@ use axum::response::IntoResponse;
 use sutler_api::operation::{OperationKind, OperationState};
 use sutler_api::plugin::PluginState;
 use sutler_api::volume::VolumeState;
-use sutler_api::{ErrorKind, Problem, SaidBy};
+use sutler_ids::{ErrorKind, Problem, SaidBy};
 use tokio::sync::mpsc;
 
 use super::fake::{Captured, Fake, json, not_found, refuse, sutler};

@@ -1,6 +1,6 @@
 //! Limits of a task: cores and memory. Pure.
 
-use sutler_api::Bytes;
+use sutler_ids::Bytes;
 
 /// Least memory for a container: the runtime itself needs about this much to start one.
 pub const MEMORY_MIN: Bytes = Bytes::mib(6);

@@ -2,10 +2,10 @@
 
 use std::str::FromStr;
 
-use sutler_api::Bytes;
-use sutler_api::id::{ClassName, IdError, VolumeName};
-use sutler_api::size::SizeError;
 use sutler_api::task::TaskVolumeRequest;
+use sutler_ids::Bytes;
+use sutler_ids::SizeError;
+use sutler_ids::{ClassName, IdError, VolumeName};
 
 /// The form, as help and errors write it.
 pub const FORM: &str = "NAME[:SIZE[:CLASS]]:/path[:ro]";

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use sutler_api::id::AgentName;
+use sutler_ids::AgentName;
 
 use super::up::LogArgs;
 

@@ -2,8 +2,8 @@
 
 use clap::Subcommand;
 use jiff::Timestamp;
-use sutler_api::id::OperationUuid;
 use sutler_api::operation::{OperationKind, OperationState, OperationView};
+use sutler_ids::OperationUuid;
 
 use super::Outcome;
 use crate::context::Context;

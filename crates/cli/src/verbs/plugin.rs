@@ -4,8 +4,8 @@
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
-use sutler_api::id::{AgentName, PluginName};
 use sutler_api::plugin::PluginView;
+use sutler_ids::{AgentName, PluginName};
 
 use super::logs::{self, LogArgs};
 use super::plugin_add::{self, AddArgs};

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use clap::Args;
 use sutler_api::definition::PluginDefinition;
-use sutler_api::id::{AgentName, PluginName};
 use sutler_api::plugin::{AddPluginRequest, PluginInstanceView, PluginState, PluginView};
+use sutler_ids::{AgentName, PluginName};
 
 use super::{Outcome, plugin_show};
 use crate::client::Answer;

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use sutler_api::Bytes;
-use sutler_api::id::{AgentName, TaskId};
 use sutler_api::task::{LogStream, RunTaskRequest, TaskState, TaskView};
+use sutler_ids::Bytes;
+use sutler_ids::{AgentName, TaskId};
 use tokio::sync::mpsc;
 
 use super::run_watch::{Seen, TOLD_MAX, follow_output, follow_task, query_of, status};

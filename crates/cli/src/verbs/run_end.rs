@@ -1,7 +1,7 @@
 //! How `sutler run` ends: a task's end as exit status and words. Pure.
 
 use sutler_api::task::{TaskState, TaskView};
-use sutler_api::{ErrorKind, Problem, SaidBy};
+use sutler_ids::{ErrorKind, Problem, SaidBy};
 
 use crate::failure::{ExitStatus, Report};
 

@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sutler_api::id::TaskId;
 use sutler_api::task::{LogStream, TaskState, TaskView};
+use sutler_ids::TaskId;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 

@@ -2,8 +2,8 @@
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use sutler_api::id::TaskId;
 use sutler_api::task::{TaskExit, TaskState, TaskView};
+use sutler_ids::TaskId;
 
 use super::logs::{self, LogArgs};
 use super::{Outcome, run_watch};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use sutler_api::id::AgentName;
+use sutler_ids::AgentName;
 
 use crate::values::time::time;
 

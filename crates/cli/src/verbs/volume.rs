@@ -3,9 +3,9 @@
 //! Changes are in `volume_change`, texts in `volume_show`.
 
 use clap::{Args, Subcommand};
-use sutler_api::Bytes;
-use sutler_api::id::{AgentName, ClassName, VolumeName};
 use sutler_api::volume::{VolumeView, WhyView};
+use sutler_ids::Bytes;
+use sutler_ids::{AgentName, ClassName, VolumeName};
 
 use super::{Outcome, volume_change, volume_show};
 use crate::context::Context;

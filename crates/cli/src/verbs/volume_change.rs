@@ -1,11 +1,11 @@
 //! Changes of volumes: ask, wait for the operation's end, say what came of it.
 
 use serde::Deserialize;
-use sutler_api::id::VolumeName;
 use sutler_api::operation::{OperationState, OperationView};
 use sutler_api::volume::{
     Accepted, AccessType, CreateVolumeRequest, GrowVolumeRequest, VolumeState, VolumeView,
 };
+use sutler_ids::VolumeName;
 
 use super::Outcome;
 use super::operation::kind_text;
@@ -201,7 +201,7 @@ async fn ended(
                 match client.get::<VolumeView>(&volume_path).await {
                     Ok(_) => Err(error),
                     Err(CallError::Refused { problem, .. })
-                        if problem.kind == sutler_api::ErrorKind::NotFound =>
+                        if problem.kind == sutler_ids::ErrorKind::NotFound =>
                     {
                         Ok(Ended::Gone)
                     }

@@ -1,8 +1,8 @@
 //! Volumes as text: the list, one of them, and its story. Pure.
 
 use jiff::Timestamp;
-use sutler_api::Bytes;
 use sutler_api::volume::{AccessType, VolumeState, VolumeUser, VolumeView, WhyMark, WhyView};
+use sutler_ids::Bytes;
 
 use crate::failure::Report;
 use crate::show::human::{age, clock, left, list, moment, or_dash, printable};

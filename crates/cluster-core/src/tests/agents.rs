@@ -1,8 +1,8 @@
 //! Machines: identity, names, runs, streams.
 
 use sutler_api::agent::{ToAgent, Updates};
-use sutler_api::id::AgentId;
-use sutler_api::{Bytes, ErrorKind};
+use sutler_ids::AgentId;
+use sutler_ids::{Bytes, ErrorKind};
 use uuid::Uuid;
 
 use super::world::{World, announce, refused};

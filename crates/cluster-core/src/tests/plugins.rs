@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use sutler_api::ErrorKind;
 use sutler_api::agent::{ToAgent, Update};
 use sutler_api::definition::PluginDefinition;
-use sutler_api::id::PluginName;
 use sutler_api::plugin::{AddPluginRequest, PluginState};
+use sutler_ids::ErrorKind;
+use sutler_ids::PluginName;
 
 use super::world::{GIB, World, instance, refused};
 use crate::{Reply, Request};

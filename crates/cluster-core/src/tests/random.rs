@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::json;
 use sutler_api::agent::{OperationReport, Outcome, Update, VolumeReport};
-use sutler_api::id::{AgentId, OperationUuid, TaskId};
 use sutler_api::task::TaskState;
 use sutler_api::volume::VolumeState;
-use sutler_api::{Bytes, ErrorKind, Problem};
+use sutler_ids::{AgentId, OperationUuid, TaskId};
+use sutler_ids::{Bytes, ErrorKind, Problem};
 
 use super::world::{GIB, World, announce, task_report};
 use crate::record::{OperationRecord, VolumePhase};

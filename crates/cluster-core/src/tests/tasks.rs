@@ -2,10 +2,10 @@
 
 use serde_json::json;
 use sutler_api::agent::{Outcome, TaskReport, ToAgent, Update};
-use sutler_api::id::{OperationUuid, TaskId, TaskInstance};
 use sutler_api::task::TaskState;
 use sutler_api::volume::VolumeState;
-use sutler_api::{ErrorKind, Problem};
+use sutler_ids::{ErrorKind, Problem};
+use sutler_ids::{OperationUuid, TaskId, TaskInstance};
 use uuid::Uuid;
 
 use super::world::{GIB, World, refused, task_report, volume_report};

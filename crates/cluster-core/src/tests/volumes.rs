@@ -3,11 +3,11 @@
 use serde_json::json;
 use sutler_api::agent::{Outcome, ToAgent, Update, VolumeAct, VolumeReport};
 use sutler_api::definition::PluginDefinition;
-use sutler_api::id::{OperationUuid, VolumeId};
 use sutler_api::operation::OperationState;
 use sutler_api::plugin::PluginState;
 use sutler_api::volume::{VolumeState, VolumeUser};
-use sutler_api::{Bytes, ErrorKind, Problem};
+use sutler_ids::{Bytes, ErrorKind, Problem};
+use sutler_ids::{OperationUuid, VolumeId};
 use uuid::Uuid;
 
 use super::world::{GIB, World, accepted, instance, refused};

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use serde_json::json;
+use sutler_api::Timestamp;
 use sutler_api::agent::{
     OperationReport, Outcome, Register, TaskReport, ToAgent, Update, Updates, VolumeReport,
 };
 use sutler_api::definition::PluginDefinition;
-use sutler_api::id::{AgentId, OperationUuid, TaskId, TaskInstance, VolumeId};
 use sutler_api::plugin::{PluginFactsView, PluginInstanceView, PluginState};
 use sutler_api::task::{RunTaskRequest, TaskState};
 use sutler_api::volume::{VolumeState, VolumeView};
-use sutler_api::{Bytes, ErrorKind, Problem, Timestamp};
+use sutler_ids::{AgentId, OperationUuid, TaskId, TaskInstance, VolumeId};
+use sutler_ids::{Bytes, ErrorKind, Problem};
 use uuid::Uuid;
 
 use crate::{Books, Change, Config, Effect, Event, Reply, Request, Step};
@@ -189,7 +190,7 @@ impl World {
     }
 
     pub fn plugin(&mut self, agent_id: AgentId, name: &str, instance: PluginInstanceView) {
-        let name = sutler_api::id::PluginName::new(name).unwrap();
+        let name = sutler_ids::PluginName::new(name).unwrap();
         let generation = self
             .books
             .durable()

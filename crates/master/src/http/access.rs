@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
-use sutler_api::{ErrorKind, Problem};
+use sutler_ids::{ErrorKind, Problem};
 use sutler_telemetry::Secret;
 
 use super::App;

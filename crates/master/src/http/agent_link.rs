@@ -12,9 +12,9 @@ use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use sutler_api::agent::{HEARTBEAT_MS, Register, Registered, ToAgent, Updates};
-use sutler_api::id::{AgentId, RequestId};
-use sutler_api::{ErrorKind, Problem};
 use sutler_cluster_core::{Event, Reply};
+use sutler_ids::{AgentId, RequestId};
+use sutler_ids::{ErrorKind, Problem};
 use uuid::Uuid;
 
 use super::App;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use sutler_api::Problem;
-use sutler_api::id::OperationUuid;
 use sutler_api::operation::{OperationState, OperationView};
 use sutler_api::plugin::AgentView;
 use sutler_api::volume::ClassView;
 use sutler_cluster_core::Books;
+use sutler_ids::OperationUuid;
+use sutler_ids::Problem;
 
 use super::App;
 use super::extract::{ApiPath, ApiQuery};

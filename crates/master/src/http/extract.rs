@@ -9,7 +9,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use serde::de::DeserializeOwned;
-use sutler_api::{ErrorKind, Problem};
+use sutler_ids::{ErrorKind, Problem};
 
 use super::refusal::Refusal;
 

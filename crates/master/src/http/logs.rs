@@ -7,10 +7,10 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use sutler_api::agent::AgentQuery;
-use sutler_api::id::{AgentId, AgentName, PluginName, TaskId};
 use sutler_api::task::LogQuery;
-use sutler_api::{ErrorKind, Problem};
 use sutler_cluster_core::Books;
+use sutler_ids::{AgentId, AgentName, PluginName, TaskId};
+use sutler_ids::{ErrorKind, Problem};
 
 use super::App;
 use super::extract::{ApiPath, ApiQuery};

@@ -17,8 +17,8 @@ use sutler_api::agent::Outcome;
 use sutler_api::operation::OperationKind;
 use sutler_api::task::TaskState;
 use sutler_api::volume::VolumeState;
-use sutler_api::{ErrorKind, Problem};
 use sutler_cluster_core::{Books, views};
+use sutler_ids::{ErrorKind, Problem};
 
 use super::App;
 use super::refusal::Refusal;

@@ -6,10 +6,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
-use sutler_api::Problem;
-use sutler_api::id::PluginName;
 use sutler_api::plugin::{AddPluginRequest, PluginState, PluginView};
 use sutler_cluster_core::{Books, Reply, Request};
+use sutler_ids::PluginName;
+use sutler_ids::Problem;
 
 use super::App;
 use super::extract::{ApiJson, ApiPath, ApiQuery};

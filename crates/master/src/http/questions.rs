@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use sutler_api::agent::AgentQuery;
-use sutler_api::id::{AgentId, RequestId};
-use sutler_api::{ErrorKind, Problem};
+use sutler_ids::{AgentId, RequestId};
+use sutler_ids::{ErrorKind, Problem};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 

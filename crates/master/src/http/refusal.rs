@@ -5,7 +5,7 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use sutler_api::{ErrorKind, Problem};
+use sutler_ids::{ErrorKind, Problem};
 
 /// A refused request.
 #[derive(Debug)]

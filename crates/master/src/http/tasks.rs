@@ -6,10 +6,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
-use sutler_api::Problem;
-use sutler_api::id::TaskId;
 use sutler_api::task::{RunTaskRequest, TaskState, TaskView};
 use sutler_cluster_core::{Books, Reply, Request, views};
+use sutler_ids::Problem;
+use sutler_ids::TaskId;
 
 use super::App;
 use super::extract::{ApiJson, ApiPath, ApiQuery};

@@ -6,12 +6,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
-use sutler_api::id::VolumeName;
 use sutler_api::volume::{
     Accepted, CreateVolumeRequest, GrowVolumeRequest, VolumeState, VolumeView,
 };
-use sutler_api::{ErrorKind, Problem};
 use sutler_cluster_core::{Books, Reply, Request};
+use sutler_ids::VolumeName;
+use sutler_ids::{ErrorKind, Problem};
 
 use super::App;
 use super::extract::{ApiJson, ApiPath, ApiQuery};

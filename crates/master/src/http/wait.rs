@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sutler_api::Problem;
 use sutler_cluster_core::Books;
+use sutler_ids::Problem;
 use tokio::time::{Instant, sleep_until};
 
 use super::App;

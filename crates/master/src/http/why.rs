@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use sutler_api::Problem;
 use sutler_api::agent::{AgentQuery, AgentWhy};
-use sutler_api::id::{AgentId, VolumeName};
 use sutler_api::volume::{VolumeView, WhyMark, WhyStep, WhyView};
 use sutler_cluster_core::{Books, views};
+use sutler_ids::Problem;
+use sutler_ids::{AgentId, VolumeName};
 
 use super::App;
 use super::extract::ApiPath;

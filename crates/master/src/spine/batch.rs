@@ -1,10 +1,10 @@
 //! One batch: decide on each event, commit once, then effects, then answers.
 
 use jiff::Timestamp;
-use sutler_api::Problem;
 use sutler_api::agent::ToAgent;
-use sutler_api::id::AgentId;
 use sutler_cluster_core::{Change, Effect, Event, Reply, Step, Subject};
+use sutler_ids::AgentId;
+use sutler_ids::Problem;
 use sutler_store::CommitError;
 use sutler_telemetry::failpoint;
 

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use sutler_api::agent::ToAgent;
-use sutler_api::id::AgentId;
-use sutler_api::{ErrorKind, Problem};
 use sutler_cluster_core::Books;
+use sutler_ids::AgentId;
+use sutler_ids::{ErrorKind, Problem};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 

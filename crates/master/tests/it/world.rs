@@ -8,7 +8,7 @@ use futures::stream::BoxStream;
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use sutler_api::agent::{Desired, Register, Registered, ToAgent, VolumeOperation};
-use sutler_api::id::AgentId;
+use sutler_ids::AgentId;
 use sutler_master::{Master, MasterConfig, MasterEnd, MasterHandle};
 use uuid::Uuid;
 
@@ -164,7 +164,7 @@ impl Machine {
             boot_id: "boot".to_owned(),
             version: "0.1.0".to_owned(),
             cpus: 4.0,
-            memory: sutler_api::Bytes(8 * GIB),
+            memory: sutler_ids::Bytes(8 * GIB),
         };
         let (status, body) = agent_post(world, "register", &register).await;
         assert_eq!(status, StatusCode::OK, "{body}");

@@ -2,7 +2,7 @@
 
 use sutler_api::plugin::DesiredPlugin;
 use sutler_api::task::TaskExit;
-use sutler_api::{ErrorKind, Problem, SaidBy};
+use sutler_ids::{ErrorKind, Problem, SaidBy};
 
 use super::{Evidence, ProbeOutcome};
 use crate::container::{ContainerEnd, exit_text};

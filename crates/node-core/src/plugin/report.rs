@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use sutler_api::Bytes;
-use sutler_api::id::{AgentName, ClassName};
 use sutler_api::plugin::PluginInstanceView;
+use sutler_ids::Bytes;
+use sutler_ids::{AgentName, ClassName};
 
 use super::{Plugin, State};
 

@@ -3,7 +3,8 @@
 //! Removal waits until no volume of the plugin is left on the machine; nothing here deletes the
 //! plugin's own data.
 
-use sutler_api::{Problem, Timestamp};
+use sutler_api::Timestamp;
+use sutler_ids::Problem;
 
 use super::{
     COUNT_EVERY_MS, Evidence, Plugin, PluginEffect, PluginPersist, PluginStep, State, Then, Upgrade,

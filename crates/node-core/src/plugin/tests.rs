@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use sutler_api::definition::PluginDefinition;
 use sutler_api::task::TaskExit;
-use sutler_api::{ErrorKind, SaidBy};
+use sutler_ids::{ErrorKind, SaidBy};
 
 use super::*;
 use crate::container::ContainerEnd;

@@ -1,10 +1,11 @@
 //! The plugin machine's vocabulary: events in, records and effects out.
 
 use serde::{Deserialize, Serialize};
-use sutler_api::id::PluginName;
+use sutler_api::Timestamp;
 use sutler_api::plugin::{DesiredPlugin, PluginFactsView};
 use sutler_api::task::PullProgressView;
-use sutler_api::{Problem, Timestamp};
+use sutler_ids::PluginName;
+use sutler_ids::Problem;
 
 use crate::container::{ContainerEnd, ContainerSeen};
 

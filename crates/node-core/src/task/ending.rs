@@ -1,7 +1,8 @@
 //! A task's end: the container first, then the volumes, then the record; and trying again.
 
-use sutler_api::id::VolumeId;
-use sutler_api::{Problem, Timestamp};
+use sutler_api::Timestamp;
+use sutler_ids::Problem;
+use sutler_ids::VolumeId;
 
 use super::{Act, CleanUp, Ending, Retry, Stage, State, Task, TaskEffect, TaskPersist, TaskStep};
 use crate::backoff;

@@ -1,8 +1,9 @@
 //! What is told of a task, and how a container's end becomes the task's.
 
+use sutler_api::Timestamp;
 use sutler_api::agent::TaskReport;
 use sutler_api::task::{PullProgressView, TaskState};
-use sutler_api::{ErrorKind, Problem, SaidBy, Timestamp};
+use sutler_ids::{ErrorKind, Problem, SaidBy};
 
 use super::{CleanUp, Ending, State, Task, failed};
 use crate::container::{ContainerEnd, exit_text};

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use sutler_api::id::{TaskId, TaskInstance, VolumeId, VolumeName};
+use sutler_api::Timestamp;
 use sutler_api::task::{TaskExit, TaskSpec, TaskState, TaskVolume};
 use sutler_api::volume::AccessType;
-use sutler_api::{Bytes, ErrorKind, Problem, Timestamp};
+use sutler_ids::{Bytes, ErrorKind, Problem};
+use sutler_ids::{TaskId, TaskInstance, VolumeId, VolumeName};
 use uuid::Uuid;
 
 use super::report::rank;

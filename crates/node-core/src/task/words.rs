@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sutler_api::id::{TaskId, TaskInstance, VolumeId};
+use sutler_api::Timestamp;
 use sutler_api::task::{PullProgressView, TaskExit, TaskSpec, TaskState};
 use sutler_api::volume::AccessType;
-use sutler_api::{ErrorKind, Problem, Timestamp};
+use sutler_ids::{ErrorKind, Problem};
+use sutler_ids::{TaskId, TaskInstance, VolumeId};
 
 use crate::container::{ContainerEnd, ContainerSeen};
 

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sutler_api::id::VolumeId;
 use sutler_api::volume::AccessType;
-use sutler_api::{Bytes, ErrorKind, Problem};
 use sutler_csi::{
     AccessMode, Capability, CapacityRange, CsiError, LaneKind, Lanes, Secrets, call as args,
 };
+use sutler_ids::VolumeId;
+use sutler_ids::{Bytes, ErrorKind, Problem};
 use sutler_volume_core::{Answer, Call, CallId, Created, Expanded, Failure, Mount, Rpc, Verdict};
 
 use super::machine_state::{VolumePaths, is_mounted};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sutler_api::id::VolumeId;
+use sutler_ids::VolumeId;
 use sutler_volume_core::{CallId, Mount};
 
 use super::Input;

@@ -8,8 +8,8 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
-use sutler_api::id::VolumeId;
 use sutler_api::volume::AccessType;
+use sutler_ids::VolumeId;
 use sutler_volume_core::Mount;
 
 /// The paths of one volume.

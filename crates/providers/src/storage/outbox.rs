@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use sutler_api::Bytes;
 use sutler_api::agent::VolumeReport;
-use sutler_api::id::VolumeId;
+use sutler_ids::Bytes;
+use sutler_ids::VolumeId;
 use sutler_volume_core::Volume;
 
 /// Reports as last told, and bytes used as last seen.

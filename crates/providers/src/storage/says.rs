@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use sutler_api::{ErrorKind, Problem, SaidBy};
 use sutler_csi::{Code, CsiError, Refused, Verdict as CsiVerdict, classify};
+use sutler_ids::{ErrorKind, Problem, SaidBy};
 use sutler_volume_core::{Call, Failure, Verdict};
 
 /// The machine keeps account of doubt itself, so every attempt is judged by itself.

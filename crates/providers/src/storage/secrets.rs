@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use sutler_api::definition::SecretRef;
-use sutler_api::{ErrorKind, Problem, SaidBy};
 use sutler_csi::Secrets;
+use sutler_ids::{ErrorKind, Problem, SaidBy};
 
 /// Longest secret: what CSI allows a map entry, with room to spare.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;

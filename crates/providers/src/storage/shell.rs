@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sutler_api::agent::{OperationReport, Outcome, VolumeAct, VolumeOperation};
-use sutler_api::id::{PluginName, TaskId, VolumeId};
-use sutler_api::{ErrorKind, Problem};
 use sutler_csi::{LaneWidths, Lanes};
+use sutler_ids::{ErrorKind, Problem};
+use sutler_ids::{PluginName, TaskId, VolumeId};
 use sutler_store::{Batch, CommitError, Loaded};
 use sutler_telemetry::failpoint;
 use sutler_volume_core::{Abilities, Call, Denied, Effect, Event, Step, Volume, VolumeRecord};

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use sutler_api::id::VolumeId;
 use sutler_csi::{LaneKind, call as args};
+use sutler_ids::VolumeId;
 use sutler_volume_core::{Phase, Settled};
 
 use super::Input;

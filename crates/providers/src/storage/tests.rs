@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sutler_api::agent::{Outcome, VolumeAct, VolumeOperation};
-use sutler_api::id::{OperationUuid, TaskId, VolumeId};
 use sutler_api::volume::{AccessType, VolumeSpec, VolumeState};
-use sutler_api::{Bytes, Problem};
 use sutler_csi::{Rpc, interrogate};
+use sutler_ids::{Bytes, Problem};
+use sutler_ids::{OperationUuid, TaskId, VolumeId};
 use sutler_store::{Schema, Store};
 use sutler_testkit::fake_plugin::{FakeConfig, FakePlugin, Fault, When};
 use tokio::sync::mpsc;

@@ -1,6 +1,6 @@
 //! Images that cannot be had: malformed, absent, locked, for another machine.
 
-use sutler_containers::image::{ImageBuilder, Platform};
+use sutler_images::{ImageBuilder, Platform};
 use sutler_testkit::world::{CREDENTIALS, Registry, World};
 
 use crate::mock::push_image;
@@ -67,7 +67,7 @@ fn a_locked_registry_wants_credentials_and_takes_those_of_an_auth_file() {
 }
 
 fn push_with(registry: &Registry, auth: &std::path::Path) {
-    use sutler_containers::image::{AuthSources, push};
+    use sutler_images::{AuthSources, push};
     let target = registry
         .reference("tools/busybox:latest")
         .parse()

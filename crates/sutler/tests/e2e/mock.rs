@@ -2,7 +2,7 @@
 //! attach, staging, topology and expansion on. It forgets its volumes when it dies.
 
 use rustix::process::{Pid, Signal, kill_process};
-use sutler_containers::image::{AuthSources, RegistryReference, push};
+use sutler_images::{AuthSources, RegistryReference, push};
 use sutler_testkit::oracle::{self, Oracle};
 use sutler_testkit::poll;
 use sutler_testkit::world::{Registry, World, images_folder, items};

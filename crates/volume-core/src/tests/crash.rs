@@ -1,7 +1,7 @@
 //! Death at every durable write and every call, once and twice, and the way back.
 
-use sutler_api::Bytes;
 use sutler_api::agent::{Outcome, VolumeAct, VolumeOperation};
+use sutler_ids::Bytes;
 
 use super::world::*;
 use crate::*;

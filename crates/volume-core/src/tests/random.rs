@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use sutler_api::Bytes;
 use sutler_api::agent::{Outcome, VolumeAct};
-use sutler_api::id::OperationUuid;
+use sutler_ids::Bytes;
+use sutler_ids::OperationUuid;
 
 use super::world::*;
 use crate::*;

@@ -2,7 +2,7 @@
 
 use sutler_api::agent::{Outcome, VolumeAct};
 use sutler_api::volume::VolumeState;
-use sutler_api::{Bytes, ErrorKind, Problem};
+use sutler_ids::{Bytes, ErrorKind, Problem};
 
 use super::world::*;
 use crate::*;

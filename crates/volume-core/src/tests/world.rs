@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sutler_api::Timestamp;
 use sutler_api::agent::{Outcome, VolumeAct, VolumeOperation};
-use sutler_api::id::{OperationUuid, TaskId, VolumeId};
 use sutler_api::volume::{AccessType, VolumeSpec};
-use sutler_api::{Bytes, ErrorKind, Problem, Timestamp};
+use sutler_ids::{Bytes, ErrorKind, Problem};
+use sutler_ids::{OperationUuid, TaskId, VolumeId};
 use uuid::Uuid;
 
 use crate::*;

@@ -1,0 +1,10 @@
+//! The words that every part shares and no wire owns: identifiers, sizes, and how a failure is
+//! told. Pure, and the one crate of ours that every core may use.
+
+mod id;
+mod problem;
+mod size;
+
+pub use id::*;
+pub use problem::{ErrorKind, Problem, SaidBy};
+pub use size::{Bytes, SizeError};
