@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
@@ -183,6 +184,9 @@ struct Plan {
     target: PathBuf,
 }
 
+/// Mode of `/` in every container: programs that are not root must get through it.
+const ROOT_MODE: u32 = 0o755;
+
 /// An open folder, so that the kernel can be given a short name for it.
 struct Folder {
     path: PathBuf,
@@ -209,6 +213,18 @@ impl Folder {
         Folder::open(path)
     }
 
+    /// Gives it the mode of a container's root: it shows as `/`, whatever umask made it.
+    fn shown_as_root(self) -> Result<Folder, RootfsError> {
+        let mode = std::fs::Permissions::from_mode(ROOT_MODE);
+        match fs::set_permissions(&self.path, mode) {
+            Ok(()) => Ok(self),
+            Err(source) => Err(RootfsError::MakeFolder {
+                path: self.path,
+                source,
+            }),
+        }
+    }
+
     /// A name of about 20 bytes that the kernel resolves in this process.
     fn short_name(&self) -> String {
         format!("/proc/self/fd/{}", self.fd.as_raw_fd())
@@ -229,7 +245,7 @@ impl Folder {
 impl Plan {
     fn new(layers: &[PathBuf], dir: &Path) -> Result<Plan, RootfsError> {
         let target = dir.join("rootfs");
-        let upper = Folder::make(dir.join("upper"))?;
+        let upper = Folder::make(dir.join("upper"))?.shown_as_root()?;
         let work = Folder::make(dir.join("work"))?;
         drop(Folder::make(target.clone())?);
         let target = target
@@ -248,7 +264,7 @@ impl Plan {
             lower.push(Folder::open(path.clone())?);
         }
         if lower.is_empty() {
-            lower.push(Folder::make(dir.join("empty"))?);
+            lower.push(Folder::make(dir.join("empty"))?.shown_as_root()?);
         }
         Ok(Plan {
             layers: lower,

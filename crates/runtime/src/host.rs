@@ -9,6 +9,7 @@ use super::capabilities::CapabilitySet;
 use super::cgroup::{self, CgroupMode};
 use super::devices::{self, Device};
 use super::error::{StartError, StartFailure};
+use super::inherited::{self, Rlimits};
 use super::spec::{ContainerSpec, DeviceSpec, MountKind};
 
 /// What a configuration needs to know of the host.
@@ -22,6 +23,10 @@ pub struct HostFacts {
     pub counts_swap: bool,
     /// The devices of the spec, or all of them if privileged.
     pub devices: Vec<Device>,
+    /// What its processes may use, as far as we may say so.
+    pub rlimits: Rlimits,
+    /// How soon its processes are killed for want of memory; none if we may not say.
+    pub oom_score: Option<i32>,
     /// Files that make names resolve as on the host, those of them that exist.
     pub name_files: Vec<PathBuf>,
 }
@@ -38,8 +43,12 @@ impl HostFacts {
     pub fn gather(spec: &ContainerSpec) -> Result<Self, StartError> {
         check_sources(spec)?;
         let cgroups = read("/sys/fs/cgroup", cgroup::mode())?;
+        let bounding = read("/proc/self/status", CapabilitySet::own_bounding())?;
+        let may_raise_limits = bounding.has("CAP_SYS_RESOURCE");
         Ok(Self {
-            bounding: read("/proc/self/status", CapabilitySet::own_bounding())?,
+            bounding,
+            rlimits: Rlimits::gather(may_raise_limits),
+            oom_score: inherited::oom_score(may_raise_limits),
             cgroups,
             counts_swap: cgroup::counts_swap(cgroups),
             devices: read_devices(spec)?,

@@ -25,6 +25,7 @@ mod devices;
 mod error;
 mod folder;
 mod host;
+mod inherited;
 mod log_follow;
 mod log_read;
 mod log_write;

@@ -70,7 +70,7 @@ pub fn config(spec: &ContainerSpec, host: &HostFacts, user: &User) -> Result<Val
     };
     let mut config = json!({
         "ociVersion": "1.0.2",
-        "process": process(spec, user, capabilities),
+        "process": process(spec, host, user, capabilities),
         "root": { "path": spec.rootfs, "readonly": spec.readonly_rootfs },
         "mounts": mounts(spec, host),
         "linux": linux(spec, host, capabilities),
@@ -153,7 +153,12 @@ fn check_limits(limits: Limits) -> Result<(), String> {
     }
 }
 
-fn process(spec: &ContainerSpec, user: &User, capabilities: CapabilitySet) -> Value {
+fn process(
+    spec: &ContainerSpec,
+    host: &HostFacts,
+    user: &User,
+    capabilities: CapabilitySet,
+) -> Value {
     let mut env: Vec<String> = spec
         .env
         .iter()
@@ -163,7 +168,7 @@ fn process(spec: &ContainerSpec, user: &User, capabilities: CapabilitySet) -> Va
         env.push(format!("PATH={DEFAULT_PATH}"));
     }
     let names = capabilities.names();
-    json!({
+    let mut process = json!({
         "terminal": false,
         "user": { "uid": user.uid, "gid": user.gid, "additionalGids": user.groups },
         "args": spec.args,
@@ -171,7 +176,12 @@ fn process(spec: &ContainerSpec, user: &User, capabilities: CapabilitySet) -> Va
         "cwd": spec.cwd,
         "noNewPrivileges": !spec.privileged,
         "capabilities": { "bounding": names, "effective": names, "permitted": names },
-    })
+        "rlimits": host.rlimits.to_oci(),
+    });
+    if let Some(score) = host.oom_score {
+        process["oomScoreAdj"] = json!(score);
+    }
+    process
 }
 
 fn mounts(spec: &ContainerSpec, host: &HostFacts) -> Vec<Value> {

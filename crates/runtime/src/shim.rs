@@ -29,6 +29,7 @@ use sutler_telemetry::{chain, failpoint};
 use super::cgroup;
 use super::error::StartFailure;
 use super::folder::{self, FOLDER_VERSION, Folder, FolderError, SpecRecord};
+use super::inherited;
 use super::log_write::{LogFile, LogQueue};
 use super::runc::Runtime;
 use super::shim_start::{self, Running, ShimError};
@@ -63,6 +64,10 @@ const EXIT_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// until it has ended. Standard input is the start lock, standard output the status pipe,
 /// standard error the shim's log. Call it before any thread or async runtime exists.
 pub fn shim_main(dir: &Path) -> ExitCode {
+    if let Err(error) = inherited::shed() {
+        eprintln!("shim: cannot close what it inherited: {error}");
+        return ExitCode::FAILURE;
+    }
     let folder = Folder::at(dir);
     match run(&folder) {
         Ok(()) => ExitCode::SUCCESS,

@@ -25,6 +25,9 @@ pub fn client(command: impl Future<Output = ExitStatus>) -> ExitCode {
 
 /// Runs a process that stays, until it ends or cannot go on.
 pub fn daemon(log: &LogArgs, process: impl Future<Output = Result<(), Failure>>) -> ExitCode {
+    // What is private has a mode of its own; everything else is the same whoever starts us, also
+    // what other programs make for us.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let format = match log.log_format {
         LogFormat::Human => Format::Human,
         LogFormat::Json => Format::Json,

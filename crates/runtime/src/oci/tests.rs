@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::*;
+use crate::inherited::Rlimits;
 use crate::spec::{ContainerId, EnvVar};
 
 fn spec() -> ContainerSpec {
@@ -18,6 +19,8 @@ fn host() -> HostFacts {
         cgroups: CgroupMode::V2,
         counts_swap: true,
         devices: Vec::new(),
+        rlimits: Rlimits::gather(true),
+        oom_score: Some(0),
         name_files: vec![PathBuf::from("/etc/hosts")],
     }
 }
