@@ -12,7 +12,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableErro
 
 use crate::batch::Change;
 use crate::record::{Damaged, Loaded, Seal, frame, unframe};
-use crate::{Batch, OpenError, Schema, Table, beside};
+use crate::{Batch, OpenError, Schema, Table, beside, private};
 
 type Records = TableDefinition<'static, &'static str, &'static [u8]>;
 
@@ -27,7 +27,12 @@ pub(crate) fn open(path: &Path, schema: Schema) -> Result<Database, OpenError> {
     let exists = path
         .try_exists()
         .map_err(|e| OpenError::from_io(path.to_owned(), e))?;
-    if !exists {
+    if exists {
+        // Before the first record is read: others may have read it, but never again.
+        File::open(path)
+            .and_then(|file| private::tighten(&file))
+            .map_err(|e| OpenError::from_io(path.to_owned(), e))?;
+    } else {
         create(path, schema)?;
     }
     reopen(path, schema)
@@ -154,6 +159,8 @@ fn create(path: &Path, schema: Schema) -> Result<(), OpenError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_fault(error)),
         _ => {}
     }
+    // The library makes a store of an empty file that is there, and leaves its mode alone.
+    private::create_new(&new).map_err(io_fault)?;
     let database = builder()
         .create(&new)
         .map_err(|e| open_error(path, e.into()))?;

@@ -8,7 +8,9 @@
 //! - [`Store::commit`] returns `Ok` only when the whole batch survives a crash of the process
 //!   and of the machine; a batch is there wholly or not at all.
 //! - One fdatasync per commit of the file, whatever the number of batches that waited for it.
-//! - A second opener is refused, also one in the same process.
+//! - A second opener is refused, also one in the same process. A closed store is free at once,
+//!   also while a child that was forked meanwhile has yet to execute.
+//! - Only the owner may read its files, whatever the umask and the modes found.
 //! - A record that changed on disk behind our back is named, never returned.
 //!
 //! # After a failed commit
@@ -22,6 +24,7 @@ mod batch;
 mod database;
 mod error;
 mod lock;
+mod private;
 mod record;
 mod writer;
 

@@ -2,54 +2,147 @@
 //!
 //! A file of its own, because the store file is opened anew after a full disk, and in
 //! between nobody else may take it. The lock ends with the process, whatever its end.
+//!
+//! It is a flock, let go with an explicit unlock. A child that another thread forks has a copy
+//! of our descriptor until it executes its program, and a lock that ended with its last
+//! descriptor would outlive us by that time; an unlock takes it from every copy at once. POSIX
+//! record locks are not inherited, but any descriptor of the file that our process closes takes
+//! them away, a backup's of the state folder included, and they never refuse a second opener
+//! of the same process. Locks of open file descriptions (`F_OFD_SETLK`) are inherited as a
+//! flock is, and no better for it.
+//!
+//! What no unlock covers is a process that was killed between its fork and the child's exec:
+//! for as long as a dead process seems to hold the lock, it is asked for again.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::time::Duration;
 
-use crate::{OpenError, beside};
+use rustix::process::{Pid, test_kill_process};
+
+use crate::{OpenError, beside, private};
+
+/// Time between two tries to take the lock from a process that has died.
+const DEAD_PAUSE: Duration = Duration::from_millis(10);
+
+/// Most tries after that: 2 s, where a fork becomes a program within milliseconds, and within
+/// tenths of a second on a machine that is short of processors.
+const DEAD_TRIES: u32 = 200;
 
 /// The held lock.
 pub(crate) struct StoreLock {
-    _file: File,
+    file: File,
 }
 
 impl StoreLock {
     pub(crate) fn take(path: &Path) -> Result<Self, OpenError> {
+        Self::take_with(path, || std::thread::sleep(DEAD_PAUSE))
+    }
+
+    fn take_with(path: &Path, mut pause: impl FnMut()) -> Result<Self, OpenError> {
         let fault = |source| OpenError::from_io(path.to_owned(), source);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(beside(path, ".lock"))
-            .map_err(fault)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
+        let mut file = private::open_or_create(&beside(path, ".lock")).map_err(fault)?;
+        let mut tries = 0;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(source)) => return Err(fault(source)),
+            }
+            let pid = read_pid(&mut file);
+            if tries == DEAD_TRIES || !pid.is_some_and(has_died) {
                 return Err(OpenError::Locked {
                     path: path.to_owned(),
-                    pid: read_pid(&mut file),
+                    pid,
                 });
             }
-            Err(TryLockError::Error(source)) => return Err(fault(source)),
+            tries += 1;
+            pause();
         }
         // The pid only makes an error text better; a full disk must not keep us from starting.
         if let Err(error) = write_pid(&mut file) {
             tracing::debug!(%error, "cannot note the process in the lock file");
         }
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for StoreLock {
+    fn drop(&mut self) {
+        // The close that follows unlocks too, unless a fork of ours has yet to execute.
+        if let Err(error) = self.file.unlock() {
+            tracing::debug!(%error, "cannot unlock the store");
+        }
     }
 }
 
 fn read_pid(file: &mut File) -> Option<u32> {
     let mut text = String::new();
+    file.seek(SeekFrom::Start(0)).ok()?;
     file.read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
+}
+
+/// Whether no process has this number. One that we may not signal is there.
+fn has_died(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
 }
 
 fn write_pid(file: &mut File) -> std::io::Result<()> {
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))?;
     file.write_all(format!("{}\n", std::process::id()).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Leaves a lock that a dead process noted, and gives the copy that a fork of it still has.
+    fn left_behind(path: &Path) -> File {
+        let mut file = private::open_or_create(&beside(path, ".lock")).expect("made");
+        file.try_lock().expect("free");
+        let mut child = std::process::Command::new("/bin/true")
+            .spawn()
+            .expect("there is a /bin/true");
+        let pid = child.id();
+        child.wait().expect("ends");
+        file.write_all(format!("{pid}\n").as_bytes())
+            .expect("writable");
+        file
+    }
+
+    #[test]
+    fn a_dead_process_keeps_its_lock_only_until_its_last_fork_executes() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("books.redb");
+        let mut fork = Some(left_behind(&path));
+        let lock = StoreLock::take_with(&path, || drop(fork.take()));
+        assert!(lock.is_ok() && fork.is_none());
+    }
+
+    #[test]
+    fn a_lock_that_stays_is_refused_after_a_bounded_number_of_tries() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("books.redb");
+        let _fork = left_behind(&path);
+        let mut pauses = 0;
+        let refused = StoreLock::take_with(&path, || pauses += 1);
+        assert!(matches!(refused, Err(OpenError::Locked { .. })));
+        assert_eq!(pauses, DEAD_TRIES);
+    }
+
+    #[test]
+    fn a_living_process_is_not_waited_for() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("books.redb");
+        let _held = StoreLock::take(&path).expect("free");
+        let refused = StoreLock::take_with(&path, || panic!("it waits"));
+        assert!(
+            matches!(refused, Err(OpenError::Locked { pid: Some(pid), .. })
+            if pid == std::process::id())
+        );
+    }
 }

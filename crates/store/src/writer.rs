@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error::is_full;
 use crate::lock::StoreLock;
-use crate::{Batch, CommitError, LoadError, Loaded, OpenError, Schema, Table, database};
+use crate::{Batch, CommitError, LoadError, Loaded, OpenError, Schema, Table, database, private};
 
 /// Batches that may wait; a caller beyond that waits to hand its own over.
 const WAITING_MAX: usize = 1024;
@@ -53,7 +53,7 @@ impl Writer {
     pub(crate) fn start(path: &Path, schema: Schema) -> Result<Self, OpenError> {
         let fault = |source| OpenError::from_io(path.to_owned(), source);
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(fault)?;
+            private::make_folder(folder).map_err(fault)?;
         }
         let lock = StoreLock::take(path)?;
         let status = Status::Open(database::open(path, schema)?);
