@@ -94,7 +94,7 @@ fn run(verb: Verb) -> Result<()> {
             false => xtask::bench::run(quick),
         },
         Verb::Sweep => {
-            sutler_testkit::world::sweep();
+            xtask::test::sweep();
             Ok(())
         }
         Verb::Setup => {

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::config::AgentConfig;
 use crate::error::StartError;
 use crate::journal::SCHEMA;
+use crate::leave::leave;
 use crate::link::{Link, MasterClient, register_of};
 use crate::machine::Machine;
 use crate::spine::{Ground, Inbox, Spine, SpineEnd};
@@ -99,12 +100,17 @@ impl Agent {
             requests: from_caller,
         };
         let (ended, end) = oneshot::channel();
+        let layout = ground.machine.layout.clone();
         let running = tokio::spawn(supervise(ground, spine, inbox, status));
         tokio::spawn(async move {
             let how = running
                 .await
                 .unwrap_or(AgentEnd::Failed(StartError::Broken));
             link.abort();
+            if matches!(how, AgentEnd::ShutDown) {
+                // A panic in there is logged and leaves only what a next start uses again.
+                let _ = tokio::task::spawn_blocking(move || leave(&layout)).await;
+            }
             // Nobody waits when the handle was dropped.
             let _ = ended.send(how);
         });

@@ -7,15 +7,16 @@
 //!                   images/               the image store
 //!                   volumes/              bound on itself, shared: mounts go both ways
 //!                   plugins/NAME/state/   a plugin's own data; never deleted by us
-//!   RUN_DIR/HASH/runc/                    the runtime's state
-//!                NAME/                    a plugin's socket folder
+//!   RUN_DIR/HASH/state                    link to STATE_DIR/agent: whose folder this is
+//!                runc/                    the runtime's state
+//!                plugins/NAME/            a plugin's socket folder
 //! ```
 //!
 //! It makes folders and checks paths; it removes nothing.
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 
 use sutler_ids::PluginName;
@@ -27,6 +28,9 @@ use crate::error::StartError;
 
 /// Folders of the agent are for root alone: images, logs and sockets may hold secrets.
 const PRIVATE: u32 = 0o700;
+
+/// Tries to make a folder whose parent, shared with other agents, one of them removes as it ends.
+const MAKE_TRIES: usize = 3;
 
 /// Paths of one agent.
 #[derive(Debug, Clone)]
@@ -64,12 +68,25 @@ impl Layout {
         ] {
             make_dir(&dir)?;
         }
+        layout.sign()?;
         let volumes = layout.volumes();
         ensure_shared_mount(&volumes).map_err(|error| StartError::SharedMount {
             path: volumes,
             cause: chain(&error),
         })?;
         Ok(layout)
+    }
+
+    /// Says in the folder of sockets whose it is, to whoever finds it without its owner.
+    fn sign(&self) -> Result<(), StartError> {
+        let path = self.run.join("state");
+        match symlink(&self.root, &path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                let source = error;
+                Err(StartError::Folder { path, source })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     pub(crate) fn journal(&self) -> PathBuf {
@@ -113,9 +130,15 @@ impl Layout {
         self.run.join("plugins").join(plugin.as_str())
     }
 
-    /// The cgroup of everything that this agent runs. Two agents of one machine differ in it.
+    /// The cgroup of everything that this agent runs. Two agents of one machine differ in it, and
+    /// have no parent in common: one could take that away while the other makes a group in it.
     pub(crate) fn cgroup(&self) -> String {
-        format!("/sutler/{}", self.tag)
+        format!("/sutler-{}", self.tag)
+    }
+
+    /// Sockets and the runtime's state.
+    pub(crate) fn run(&self) -> &Path {
+        &self.run
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -133,7 +156,15 @@ pub(crate) fn make_dir(path: &Path) -> Result<(), StartError> {
 
 /// As [`make_dir`], with the bare error.
 pub(crate) fn make_private_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(PRIVATE).create(path)
+    let mut made = Ok(());
+    for _ in 0..MAKE_TRIES {
+        made = DirBuilder::new().recursive(true).mode(PRIVATE).create(path);
+        match &made {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Ok(()) | Err(_) => break,
+        }
+    }
+    made
 }
 
 /// FNV-1a: a short name for a state directory that stays the same over versions.

@@ -22,6 +22,7 @@ mod event;
 mod handle;
 mod journal;
 mod layout;
+mod leave;
 mod link;
 mod machine;
 mod problems;

@@ -5,4 +5,5 @@ pub mod fake_plugin;
 pub mod machine;
 pub mod oracle;
 pub mod poll;
+pub mod traces;
 pub mod world;

@@ -1,7 +1,6 @@
 //! What the kernel says of this machine: mounts, loop devices, processes, cgroups, network
 //! namespaces. Reads afresh each time and changes nothing.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -168,65 +167,6 @@ pub fn subfolders(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Programs of ours, and those that only we start.
-const OUR_PROGRAMS: [&str; 5] = [
-    "sutler",
-    "sutler-local",
-    "mock-driver",
-    "runc",
-    "docker-regist",
-];
-
-/// What a test may leave behind, as lines that name each thing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Traces(BTreeSet<String>);
-
-impl Traces {
-    /// Looks at the whole machine.
-    pub fn now() -> Self {
-        let mut traces = BTreeSet::new();
-        for process in processes() {
-            if OUR_PROGRAMS
-                .iter()
-                .any(|program| process.name.starts_with(program))
-            {
-                traces.insert(format!("process {} {}", process.pid, process.command));
-            }
-        }
-        traces.extend(
-            mounts()
-                .iter()
-                .map(|m| format!("mount {}", m.point.display())),
-        );
-        traces.extend(loop_devices().iter().map(|device| {
-            format!(
-                "loop device {} of {}",
-                device.device.display(),
-                device.backing.display()
-            )
-        }));
-        traces.extend(
-            network_namespaces()
-                .iter()
-                .map(|name| format!("network namespace {name}")),
-        );
-        for root in cgroup_roots() {
-            let ours = subfolders(&root).into_iter().filter(|folder| {
-                folder
-                    .file_name()
-                    .is_some_and(|n| n.to_string_lossy().starts_with("sutler"))
-            });
-            traces.extend(ours.map(|folder| format!("cgroup {}", folder.display())));
-        }
-        Self(traces)
-    }
-
-    /// Gives what is there now and was not before.
-    pub fn since(&self, before: &Self) -> Vec<String> {
-        self.0.difference(&before.0).cloned().collect()
-    }
-}
-
 fn parse_mount(line: &str) -> Option<Mount> {
     let (left, right) = line.split_once(" - ")?;
     let mut left = left.split(' ');
@@ -328,11 +268,5 @@ mod tests {
             Path::new("/data/volumes/v2/data.img"),
             folder.path()
         ));
-    }
-
-    #[test]
-    fn only_what_is_new_is_left() {
-        let traces = |lines: &[&str]| Traces(lines.iter().map(ToString::to_string).collect());
-        assert_eq!(traces(&["a", "b"]).since(&traces(&["a", "c"])), ["b"]);
     }
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::steps::shown;
-pub use stages::Stage;
+pub use stages::{Stage, sweep};
 
 /// How much passed and failed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

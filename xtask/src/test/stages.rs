@@ -1,12 +1,11 @@
 //! The stages of a test run: what each does. Their order is the order of their cost.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use sutler_testkit::machine::{NAMESPACES_DIR, Traces, mounts_under};
+use sutler_testkit::traces::Traces;
 use sutler_testkit::{poll, world};
 
 use super::Count;
@@ -114,20 +113,26 @@ fn cargo(args: &[&str]) -> Result<Count> {
     Ok(Count::one(true))
 }
 
-/// Runs tests and then looks at the machine: what is there that was not before is a failure.
+/// Runs tests and then looks at the machine: whatever of ours is there is a failure, as is a
+/// mount or loop device of anybody that was not there before. What an earlier run has left is
+/// told and swept first, so that it is not taken for this one's.
 fn without_leftovers(run: impl FnOnce() -> Result<Count>) -> Result<Count> {
-    world::sweep();
-    let before = Traces::now();
-    let namespaces = Path::new(NAMESPACES_DIR);
-    let had_namespaces_dir = !mounts_under(namespaces).is_empty();
-    let count = run();
-    if !had_namespaces_dir {
-        world::remove_namespaces_dir();
+    let before = Traces::ours();
+    for line in before.lines() {
+        println!("  an earlier run has left {line}");
     }
+    if !before.is_empty() {
+        sweep();
+    }
+    let everybodys = Traces::everybodys();
+    let count = run();
+    world::remove_namespaces_dir();
     let mut count = count?;
-    let left = poll::until("the machine is as before", GONE_WITHIN, || {
-        let left = Traces::now().since(&before);
-        poll::holds(left.is_empty(), || left.join("\n  "))
+    let left = poll::until("the machine is empty", GONE_WITHIN, || {
+        let left = Traces::ours().and(Traces::everybodys().since(&everybodys));
+        poll::holds(left.is_empty(), || {
+            left.lines().collect::<Vec<_>>().join("\n  ")
+        })
     });
     match &left {
         Ok(()) => println!("✓ nothing is left on the machine"),
@@ -135,4 +140,10 @@ fn without_leftovers(run: impl FnOnce() -> Result<Count>) -> Result<Count> {
     }
     count.add(Count::one(left.is_ok()));
     Ok(count)
+}
+
+/// Takes away what dead owners have left.
+pub fn sweep() {
+    world::sweep();
+    world::remove_namespaces_dir();
 }

@@ -4,12 +4,48 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use sutler_agent::StartError;
-use sutler_api::agent::{AgentQuery, Update};
+use sutler_api::agent::{AgentQuery, ToAgent, Update};
 use sutler_api::task::{LogQuery, TaskState};
 use sutler_store::{Batch, OpenError, Schema, Store, Table};
 use sutler_testkit::poll::until;
 
 use crate::world::World;
+
+#[test]
+fn an_agent_that_ends_with_nothing_running_leaves_no_cgroup_and_no_sockets() {
+    let mut world = World::new();
+    let task = world.task("t1", "true");
+    let (id, instance) = (task.task_id.clone(), task.instance);
+    world.run(async {
+        world.master.run(task);
+        world.master.wait_end(&id).await;
+    });
+    assert_ne!(world.cgroups(), [] as [std::path::PathBuf; 0]);
+    world.shut_down();
+    let cgroups = world.cgroups();
+    assert_ne!(
+        cgroups,
+        [] as [std::path::PathBuf; 0],
+        "it holds a container"
+    );
+    assert!(world.run_folder().is_some(), "it holds a container");
+
+    world.start().expect("it starts again");
+    let folder = world.agent_dir().join("containers/task-t1");
+    world.run(async {
+        world.master.want(|desired| desired.tasks.clear());
+        world.master.say(&ToAgent::ForgetTask {
+            task_id: id,
+            instance,
+        });
+        let gone = || (!folder.exists()).then_some(()).ok_or("it is there");
+        until("the task is forgotten", Duration::from_secs(30), gone).expect("it goes");
+    });
+    world.shut_down();
+    let left: Vec<_> = cgroups.iter().filter(|folder| folder.exists()).collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(world.run_folder(), None);
+}
 
 #[test]
 fn a_task_outlives_the_agent_and_its_end_is_known() {

@@ -19,6 +19,7 @@ use sutler_images::{ImageBuilder, ImageConfig, Rootfs};
 use sutler_runtime::{
     ContainerId, Containers, ContainersConfig, Runc, remove_cgroup_parent, remove_shared_mount,
 };
+use sutler_testkit::machine;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -84,6 +85,7 @@ impl World {
             .tempdir_in("/tmp")
             .expect("a folder");
         let dir = temp.path().canonicalize().expect("it is there");
+        sutler_testkit::world::own(&dir).expect("it is ours");
         build_image(&dir.join("image"));
         let outer = Runtime::new().expect("a runtime");
         let master = outer.block_on(Master::start());
@@ -209,15 +211,32 @@ impl World {
         run.join("plugins").join(plugin.as_str())
     }
 
+    /// The agent's folder of sockets; gone after an end with nothing running.
+    pub fn run_folder(&self) -> Option<PathBuf> {
+        let mut runs = fs::read_dir(self.dir.join("run")).ok()?;
+        Some(runs.next()?.expect("readable").path())
+    }
+
+    /// The agent's cgroup in every hierarchy that has it.
+    pub fn cgroups(&self) -> Vec<PathBuf> {
+        let run = self.run_folder();
+        let folders = run.map(|run| machine::cgroup_folders(&cgroup_of(&run)));
+        folders.unwrap_or_default()
+    }
+
     fn clean(&self) {
+        if let Some(run) = self.run_folder() {
+            self.clean_containers(&run);
+        }
+        let volumes = self.agent_dir().join("volumes");
+        if volumes.exists() {
+            report("unmount the volumes", remove_shared_mount(&volumes));
+        }
+        report("remove the state", remove_tree(&self.state_dir));
+    }
+
+    fn clean_containers(&self, run: &Path) {
         let agent = self.agent_dir();
-        let Some(run) = fs::read_dir(self.dir.join("run"))
-            .ok()
-            .and_then(|mut d| d.next())
-        else {
-            return;
-        };
-        let run = run.expect("readable").path();
         let containers = Containers::new(ContainersConfig {
             containers_dir: agent.join("containers"),
             shim_command: vec![shim()],
@@ -237,20 +256,14 @@ impl World {
         for id in names(&agent.join("rootfs")) {
             report("unmount", Rootfs::unmount(&agent.join("rootfs").join(id)));
         }
-        report(
-            "unmount the volumes",
-            remove_shared_mount(&agent.join("volumes")),
-        );
-        let tag = run
-            .file_name()
-            .map(|t| t.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        report(
-            "remove the cgroup",
-            remove_cgroup_parent(&format!("/sutler/{tag}")),
-        );
-        report("remove the state", remove_tree(&self.state_dir));
+        report("remove the cgroup", remove_cgroup_parent(&cgroup_of(run)));
     }
+}
+
+/// The agent's cgroup, named as its folder of sockets is.
+fn cgroup_of(run: &Path) -> String {
+    let tag = run.file_name().expect("a name").to_string_lossy();
+    format!("/sutler-{tag}")
 }
 
 impl Drop for World {

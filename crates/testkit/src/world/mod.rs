@@ -19,6 +19,8 @@ mod containers;
 mod daemon;
 mod network;
 mod registry;
+mod runs;
+mod sweep;
 mod told;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -29,12 +31,14 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::poll;
-pub use cleanup::sweep;
+pub(crate) use cleanup::OWNER;
+pub use cleanup::own;
 pub use config::{Shape, WorldConfig, images_folder};
 pub use containers::Container;
 pub use daemon::Daemon;
 pub use network::{Network, remove_namespaces_dir};
 pub use registry::{CREDENTIALS, Registry};
+pub use sweep::sweep;
 pub use told::Told;
 
 /// Longest wait for a cluster to come up: the plugin's image must be unpacked first.
@@ -94,7 +98,7 @@ impl World {
                 .tempdir_in(WORLDS)?
                 .keep(),
         };
-        cleanup::own(&root)?;
+        own(&root)?;
         let network = match config.shape {
             Shape::Namespaces(agents) => Some(Network::make(&root, agents)?),
             Shape::Up | Shape::Split(_) => None,

@@ -13,22 +13,25 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use rustix::mount::{UnmountFlags, unmount};
 
-use crate::machine::{NAMESPACES_DIR, network_namespaces};
+use crate::machine::{NAMESPACES_DIR, mounts_under, network_namespaces};
+use crate::traces::is_tagged;
 
 /// Networks tried before we give up: another test may have taken one.
 const NETWORKS_MAX: u8 = 250;
 
 /// Takes away the mount that `ip netns` has left on its own folder, if no namespace is in it.
 ///
-/// Only for a caller who knows that the mount was not there before: worlds cannot do it when
-/// they are dropped, as another may be about to add a namespace.
+/// Worlds cannot do it when they are dropped, as another may be about to add a namespace.
 pub fn remove_namespaces_dir() {
     let folder = Path::new(NAMESPACES_DIR);
     if !network_namespaces().is_empty() {
         return;
     }
-    // What cannot be undone is found by whoever looks at the machine afterwards.
-    let _ = unmount(folder, UnmountFlags::empty());
+    // What cannot be undone is found by whoever looks at the machine afterwards. Two first
+    // namespaces at once may have made two mounts.
+    for _ in mounts_under(folder) {
+        let _ = unmount(folder, UnmountFlags::empty());
+    }
     let _ = std::fs::remove_dir(folder);
 }
 
@@ -42,11 +45,7 @@ pub struct Network {
 impl Network {
     /// Makes one namespace for each agent, named after the world's folder.
     pub(super) fn make(root: &Path, agents: usize) -> Result<Self> {
-        let tag = root
-            .file_name()
-            .context("a world's folder has a name")?
-            .to_string_lossy();
-        let tag: String = tag.chars().filter(char::is_ascii_alphanumeric).collect();
+        let tag = tag(root);
         let mut network = Self {
             number: free_network()?,
             namespaces: Vec::new(),
@@ -102,6 +101,16 @@ pub(super) fn sweep(root: &Path) {
         .iter()
         .filter(|name| name.starts_with(&tag))
         .for_each(|name| remove(name));
+}
+
+/// Removes the namespaces of worlds whose folder is gone.
+pub(super) fn sweep_orphans(worlds: &Path) {
+    let folders = crate::machine::subfolders(worlds);
+    let tags: Vec<String> = folders.iter().map(|folder| tag(folder)).collect();
+    let names = network_namespaces().into_iter();
+    names
+        .filter(|name| is_tagged(name) && !tags.iter().any(|tag| name.starts_with(tag)))
+        .for_each(|name| remove(&name));
 }
 
 /// Removes one namespace and its link.

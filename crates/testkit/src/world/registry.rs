@@ -68,6 +68,7 @@ impl Registry {
 
     fn start_with(htpasswd: Option<&str>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("st-registry-").tempdir()?;
+        super::own(folder.path())?;
         let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut config = format!(
             "version: 0.1\nlog: {{level: warn}}\n\
