@@ -18,8 +18,8 @@ use crate::{command, pack};
 const MODULES: [&str; 5] = ["virtio_pci", "virtio_blk", "loop", "overlay", "xfs"];
 
 /// Folders that every Linux has.
-const FOLDERS: [&str; 13] = [
-    "bin", "dev", "etc", "lab", "proc", "root", "run", "sys", "tmp", "usr/bin", "usr/sbin",
+const FOLDERS: [&str; 14] = [
+    "bin", "dev", "disk", "etc", "lab", "proc", "root", "run", "sys", "tmp", "usr/bin", "usr/sbin",
     "var/lib", "sbin",
 ];
 
@@ -39,7 +39,8 @@ exec /bin/busybox switch_root /new /lab/init
 ";
 
 /// Mounts what a machine has, on cgroup version 2 alone, does what the kernel's command line
-/// asks for, and ends the machine. The second disk is `/tmp`.
+/// asks for, and ends the machine. The second disk is `/tmp`; what the root disk has there, a
+/// checkout below `/tmp`, is seen in it.
 const INIT: &str = "#!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 mount -t proc proc /proc
@@ -50,7 +51,13 @@ mount -t devpts pts /dev/pts
 mount -t tmpfs shm /dev/shm
 mount -t tmpfs run /run
 mount -t tmpfs var /var/lib
-mount -t ext4 -o noinit_itable /dev/vdb /tmp && chmod 1777 /tmp
+mount -t ext4 -o noinit_itable /dev/vdb /disk && chmod 1777 /disk
+for folder in /tmp/*; do
+    [ -d \"$folder\" ] || continue
+    seen=\"/disk/${folder#/tmp/}\"
+    mkdir -p \"$seen\" && mount -o bind \"$folder\" \"$seen\"
+done
+mount --move /disk /tmp
 ifconfig lo 127.0.0.1 up
 hostname lab
 stty -F /dev/ttyS1 raw -echo
