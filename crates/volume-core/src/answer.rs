@@ -239,8 +239,12 @@ impl Volume {
         let in_doubt = self.live.doubt_since.is_some() || failure.verdict == Verdict::Exhausted;
         self.live.verify_due |= failure.verdict == Verdict::NotFound;
         self.fail_users(&failure.problem);
-        // An earlier attempt may have done it: come down by the inverse call.
-        let back = plan::give_up(flight, self.goal(), now).filter(|_| in_doubt);
+        // An earlier attempt may have done it: come down by the inverse call. Whoever still wants
+        // it (a user of before a restart, who is not told) gets it by a new climb.
+        let back = match in_doubt {
+            true => plan::inverse(flight, now),
+            false => None,
+        };
         self.move_to(back.unwrap_or_else(|| Phase::Settled(flight.from.clone())));
         // Users that had it before its mount was lost still hold it: without a pause the same
         // call would be made and refused for ever.

@@ -119,29 +119,10 @@ pub(crate) fn growth_refused(
 }
 
 /// Gives what to do instead of a call whose outcome is not known and that is no longer
-/// wanted: its inverse, from as far up as it may have come. `None` when only the same call
-/// can tell. Being that far up is an assumption that serves the inverse call alone, so it
-/// is never settled on.
+/// wanted. `None` when only the same call can tell.
 pub(crate) fn give_up(flight: &InFlight, goal: Goal, now: Timestamp) -> Option<Phase> {
-    let created = flight.from.created()?.clone();
-    let context = flight.from.context();
-    let back = |rpc, from| {
-        Some(Phase::InFlight(InFlight {
-            rpc,
-            from,
-            since: now,
-        }))
-    };
     match flight.rpc {
-        Rpc::Attach if goal < Goal::Published => {
-            back(Rpc::Detach, Settled::NodeReady(created, context))
-        }
-        Rpc::Stage if goal < Goal::Published => {
-            back(Rpc::Unstage, Settled::VolReady(created, context))
-        }
-        Rpc::Publish if goal < Goal::Published => {
-            back(Rpc::Unpublish, Settled::Published(created, context))
-        }
+        Rpc::Attach | Rpc::Stage | Rpc::Publish if goal < Goal::Published => inverse(flight, now),
         Rpc::NodeExpand(_) if goal < Goal::Published => Some(Phase::Settled(flight.from.clone())),
         Rpc::ControllerExpand(_) if goal == Goal::Absent => {
             Some(Phase::Settled(flight.from.clone()))
@@ -158,6 +139,32 @@ pub(crate) fn give_up(flight: &InFlight, goal: Goal, now: Timestamp) -> Option<P
         | Rpc::Unpublish
         | Rpc::Verify => None,
     }
+}
+
+/// Gives the way back of a call up whose outcome is not known: its inverse, from as far up as it
+/// may have come. Being that far up is an assumption that serves the inverse call alone, so it is
+/// never settled on. `None` for every other call.
+pub(crate) fn inverse(flight: &InFlight, now: Timestamp) -> Option<Phase> {
+    let created = flight.from.created()?.clone();
+    let context = flight.from.context();
+    let (rpc, from) = match flight.rpc {
+        Rpc::Attach => (Rpc::Detach, Settled::NodeReady(created, context)),
+        Rpc::Stage => (Rpc::Unstage, Settled::VolReady(created, context)),
+        Rpc::Publish => (Rpc::Unpublish, Settled::Published(created, context)),
+        Rpc::Create
+        | Rpc::Delete
+        | Rpc::Detach
+        | Rpc::Unstage
+        | Rpc::Unpublish
+        | Rpc::ControllerExpand(_)
+        | Rpc::NodeExpand(_)
+        | Rpc::Verify => return None,
+    };
+    Some(Phase::InFlight(InFlight {
+        rpc,
+        from,
+        since: now,
+    }))
 }
 
 /// Gives where a good answer without content leads.
