@@ -361,7 +361,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(sutler_cases::config())]
 
     #[test]
     fn the_laws_hold_over_any_sequence(acts in prop::collection::vec(act(), 1..80)) {

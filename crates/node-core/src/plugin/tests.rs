@@ -747,6 +747,8 @@ enum Move {
 }
 
 proptest! {
+    #![proptest_config(sutler_cases::config())]
+
     #[test]
     fn whatever_happens_there_is_one_container_and_it_comes_up_or_goes(
         moves in prop::collection::vec(prop_oneof![

@@ -812,6 +812,8 @@ fn noise(n: usize) -> TaskEvent {
 }
 
 proptest! {
+    #![proptest_config(sutler_cases::config())]
+
     #[test]
     fn whatever_happens_it_starts_once_never_goes_back_and_ends(moves in moves()) {
         let mut world = World::new();

@@ -334,29 +334,8 @@ fn histories_that_once_failed_come_to_rest() {
     check_history(without(true, true), &twice);
 }
 
-fn config() -> ProptestConfig {
-    // Seeds of failures are kept as rows above, where they can be read.
-    ProptestConfig {
-        cases: cases(),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
-/// How many histories are tried: `SUTLER_CASES`, or 500.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test may ask its environment how thorough to be"
-)]
-fn cases() -> u32 {
-    let cases = std::env::var("SUTLER_CASES").ok();
-    let cases = cases.and_then(|text| text.parse().ok()).unwrap_or(500);
-    println!("{cases} cases");
-    cases
-}
-
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(sutler_cases::config())]
 
     #[test]
     fn any_history_comes_to_rest_with_the_books_right(
