@@ -69,6 +69,19 @@ const DEFAULT: [&str; 14] = [
     "CAP_SETFCAP",
 ];
 
+/// What of the default is not for a container on the host's network: there it would read what
+/// all others say, and speak in their names.
+const NOT_ON_HOST_NETWORK: &str = "CAP_NET_RAW";
+
+/// Which network a container has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// The host's.
+    Host,
+    /// One of its own.
+    Own,
+}
+
 /// A set of capabilities, one bit each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CapabilitySet(pub u64);
@@ -88,9 +101,11 @@ impl CapabilitySet {
     ///
     /// # Errors
     /// The first name of `extra` that is no capability or not in `self`, in words.
-    pub fn unprivileged(self, extra: &[String]) -> Result<Self, String> {
+    pub fn unprivileged(self, network: Network, extra: &[String]) -> Result<Self, String> {
+        let given = |name: &&&str| network == Network::Own || **name != NOT_ON_HOST_NETWORK;
         let mut bits = DEFAULT
             .iter()
+            .filter(given)
             .filter_map(|name| bit(name))
             .fold(0, |set, b| set | b);
         bits &= self.0;
@@ -146,13 +161,18 @@ mod tests {
     fn an_unprivileged_container_gets_no_more_than_we_have() {
         let ours = CapabilitySet(0b1); // CAP_CHOWN only
         assert_eq!(
-            ours.unprivileged(&[]).expect("default").names(),
+            ours.unprivileged(Network::Own, &[])
+                .expect("default")
+                .names(),
             ["CAP_CHOWN"]
         );
-        assert!(ours.unprivileged(&["CAP_SYS_ADMIN".into()]).is_err());
+        assert!(
+            ours.unprivileged(Network::Own, &["CAP_SYS_ADMIN".into()])
+                .is_err()
+        );
         assert!(
             CapabilitySet(u64::MAX)
-                .unprivileged(&["CAP_NOPE".into()])
+                .unprivileged(Network::Own, &["CAP_NOPE".into()])
                 .is_err()
         );
     }
@@ -160,9 +180,21 @@ mod tests {
     #[test]
     fn extra_capabilities_are_added_in_any_spelling() {
         let set = CapabilitySet(u64::MAX)
-            .unprivileged(&["sys_admin".into()])
+            .unprivileged(Network::Own, &["sys_admin".into()])
             .expect("known");
         assert!(set.has("CAP_SYS_ADMIN") && !set.has("CAP_SYS_MODULE"));
+    }
+
+    #[test]
+    fn raw_sockets_on_the_hosts_network_are_given_by_name_only() {
+        let all = CapabilitySet(u64::MAX);
+        let raw = |network, extra: &[String]| {
+            let set = all.unprivileged(network, extra).expect("known");
+            set.has("CAP_NET_RAW")
+        };
+        assert!(raw(Network::Own, &[]));
+        assert!(!raw(Network::Host, &[]));
+        assert!(raw(Network::Host, &["CAP_NET_RAW".into()]));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Component, Path};
 
 use serde_json::{Value, json};
 
-use super::capabilities::CapabilitySet;
+use super::capabilities::{CapabilitySet, Network};
 use super::cgroup::CgroupMode;
 use super::devices::Device;
 use super::host::HostFacts;
@@ -66,7 +66,11 @@ pub fn config(spec: &ContainerSpec, host: &HostFacts, user: &User) -> Result<Val
     let capabilities = if spec.privileged {
         host.bounding
     } else {
-        host.bounding.unprivileged(&spec.capabilities)?
+        let network = match spec.host_network {
+            true => Network::Host,
+            false => Network::Own,
+        };
+        host.bounding.unprivileged(network, &spec.capabilities)?
     };
     let mut config = json!({
         "ociVersion": "1.0.2",

@@ -149,6 +149,7 @@ fn architectures(arch: &str) -> &'static [&'static str] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::capabilities::Network;
     use super::*;
 
     fn refused(held: CapabilitySet) -> String {
@@ -172,7 +173,7 @@ mod tests {
             );
         }
         let admin = CapabilitySet(u64::MAX)
-            .unprivileged(&["CAP_SYS_ADMIN".into()])
+            .unprivileged(Network::Own, &["CAP_SYS_ADMIN".into()])
             .expect("known");
         for call in ["mount", "clone3", "clone", "setns"] {
             assert!(

@@ -230,7 +230,8 @@ pub struct ContainerSpec {
     /// Capabilities beyond the default set, for example `CAP_SYS_ADMIN`; must be in our own
     /// bounding set.
     pub capabilities: Vec<String>,
-    /// Shares the host's network, with its `resolv.conf` and `hosts`.
+    /// Shares the host's network, with its `resolv.conf` and `hosts`. The default set is then
+    /// without `CAP_NET_RAW`.
     pub host_network: bool,
     /// Shares the host's process ids.
     pub host_pid: bool,

@@ -146,3 +146,24 @@ async fn a_container_in_the_hosts_network_sees_its_interfaces_and_names() {
     assert!(names.is_empty(), "not seen: {names:?} in {seen}");
     assert!(seen.contains(fs::read_to_string("/etc/hosts").expect("readable").trim()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn raw_sockets_are_refused_in_the_hosts_network_only() {
+    let world = World::new();
+    let mut said = Vec::new();
+    for (name, host_network) in [("host", true), ("own", false)] {
+        let spec = ContainerSpec {
+            host_network,
+            ..world.sh(name, "arping -c 1 -w 1 -I lo 127.0.0.1 2>&1")
+        };
+        world.run(&spec).await;
+        said.push(world.stdout(name).await);
+    }
+    assert!(
+        said[0].contains("socket: Operation not permitted"),
+        "{}",
+        said[0]
+    );
+    // The socket is there; it is the interface that does not fit.
+    assert!(!said[1].contains("not permitted"), "{}", said[1]);
+}

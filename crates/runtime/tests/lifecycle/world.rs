@@ -17,9 +17,9 @@ use sutler_runtime::{
 /// Longest that any single wait of a test may take before the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-const APPLETS: [&str; 20] = [
+const APPLETS: [&str; 21] = [
     "sh", "sleep", "cat", "dd", "echo", "mount", "id", "ls", "seq", "grep", "head", "tail", "true",
-    "mknod", "test", "hostname", "stat", "env", "ps", "mkdir",
+    "mknod", "test", "hostname", "stat", "env", "ps", "mkdir", "arping",
 ];
 
 static WORLDS: AtomicU32 = AtomicU32::new(0);
