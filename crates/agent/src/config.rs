@@ -59,9 +59,10 @@ impl AgentConfig {
 /// How an agent reaches its master.
 #[derive(Debug, Clone)]
 pub struct MasterAddress {
-    /// For example `http://127.0.0.1:5050` or `https://10.0.0.1:5050`.
+    /// For example `https://10.0.0.1:5050`; the token is never sent to another scheme.
     pub url: String,
-    /// The authority that the master's certificate must come from, as PEM; needed for https.
+    /// The authority that the master's certificate must come from, as PEM; the system's when
+    /// absent.
     pub ca_pem: Option<String>,
     /// The agents' token.
     pub token: Secret<String>,

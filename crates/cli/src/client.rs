@@ -27,6 +27,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take beyond what we asked the master to wait.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long an unused connection is kept: far less than a master keeps it, so that no request
+/// meets its end.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
 /// Most bytes of an answer that is not ours to print in an error.
 const FOREIGN_BODY_MAX: usize = 300;
 
@@ -72,16 +76,22 @@ impl Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let address = target.address.trim_end_matches('/').to_owned();
         check_address(&address)?;
+        let plain = address.starts_with("http://");
+        if plain && target.token.is_some() {
+            return Err(ConnectError::Plain { address });
+        }
         let mut builder = reqwest::Client::builder()
             .default_headers(headers(target)?)
             .user_agent(concat!("sutler/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_MAX)
+            // One request after the other: HTTP/2 would only add to the first.
+            .http1_only()
             // A proxy meant for the internet must not see the token of a cluster.
             .no_proxy()
             // The token goes to the address it belongs to, never further.
             .redirect(reqwest::redirect::Policy::none());
         // Without TLS no authority is needed, and a bare machine may have none installed.
-        let plain = address.starts_with("http://");
         match &target.ca_pem {
             Some(pem) => {
                 let certificates = Certificate::from_pem_bundle(pem)
@@ -289,7 +299,7 @@ fn check_address(address: &str) -> Result<(), ConnectError> {
         .strip_prefix("http://")
         .or_else(|| address.strip_prefix("https://"));
     match host {
-        None => Err(fault("must begin with http:// or https://")),
+        None => Err(fault("must begin with https://")),
         Some(host) if host.is_empty() || host.contains(['/', '?', '#', '@', ' ']) => {
             Err(fault("must be only a scheme, a host and a port"))
         }
@@ -312,4 +322,32 @@ fn headers(target: &Target) -> Result<HeaderMap, ConnectError> {
 fn start_of(body: &[u8]) -> String {
     let end = body.len().min(FOREIGN_BODY_MAX);
     String::from_utf8_lossy(&body[..end]).trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(address: &str, token: Option<&'static str>) -> Target {
+        Target {
+            address: address.to_owned(),
+            token: token.map(|token| locate::Token(HeaderValue::from_static(token))),
+            ca_pem: None,
+        }
+    }
+
+    #[test]
+    fn a_token_is_never_sent_without_tls() {
+        for address in [
+            "http://127.0.0.1:5050",
+            "http://localhost:5050/",
+            "http://10.0.0.1:5050",
+        ] {
+            let made = Client::new(&target(address, Some("Bearer abc")));
+            assert!(matches!(made, Err(ConnectError::Plain { .. })), "{address}");
+            assert!(Client::new(&target(address, None)).is_ok(), "{address}");
+        }
+        let other = Client::new(&target("HTTP://127.0.0.1:5050", Some("Bearer abc")));
+        assert!(matches!(other, Err(ConnectError::Address { .. })));
+    }
 }

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::{ConnectionBounds, Places};
+
 /// A day in the trash: long enough to notice a mistake the next morning.
 const TRASH_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -22,8 +24,8 @@ pub struct MasterConfig {
     /// More names or addresses under which clients reach this master: part of its
     /// certificate, and the first is what agents are told.
     pub names: Vec<String>,
-    /// Speak TLS also on a loopback address.
-    pub force_tls: bool,
+    /// Bounds on connections.
+    pub connections: ConnectionBounds,
 }
 
 impl MasterConfig {
@@ -35,12 +37,7 @@ impl MasterConfig {
             trash_retention: TRASH_RETENTION,
             insecure_loopback: false,
             names: Vec::new(),
-            force_tls: false,
+            connections: ConnectionBounds::new(Places::of_this_process()),
         }
-    }
-
-    /// Tells whether this master speaks TLS.
-    pub(crate) fn tls(&self) -> bool {
-        self.force_tls || !self.listen.ip().is_loopback()
     }
 }

@@ -18,19 +18,22 @@ const TOKEN_BYTES: usize = 32;
 /// Mode of every file here: secrets, or the way to them.
 const PRIVATE: u32 = 0o600;
 
+/// Where the operator's token is, in the state folder.
+pub(crate) const OPERATOR_TOKEN_FILE: &str = "operator.token";
+
 /// The two tokens.
 #[derive(Debug, Clone)]
 pub(crate) struct Tokens {
     pub operator: Secret<String>,
     pub agent: Secret<String>,
-    pub operator_file: PathBuf,
 }
 
-/// How the operator's programs on this machine find the master.
+/// How the operator's programs on this machine find the master. Paths are meant from the state
+/// folder, so that they hold when it is moved.
 #[derive(Serialize)]
 pub(crate) struct ClientFile<'a> {
     pub address: &'a str,
-    pub ca_pem_file: Option<&'a Path>,
+    pub ca_pem_file: &'a Path,
     pub token_file: &'a Path,
 }
 
@@ -38,7 +41,7 @@ pub(crate) struct ClientFile<'a> {
 #[derive(Serialize)]
 pub(crate) struct JoinFile<'a> {
     pub address: &'a str,
-    pub ca_pem: Option<&'a str>,
+    pub ca_pem: &'a str,
     pub token: &'a str,
 }
 
@@ -61,11 +64,9 @@ pub(crate) fn ensure_state_dir(path: &Path) -> Result<(), StartError> {
 
 /// Reads the tokens, or makes them at the first start.
 pub(crate) fn ensure_tokens(state_dir: &Path) -> Result<Tokens, StartError> {
-    let operator_file = state_dir.join("operator.token");
     Ok(Tokens {
-        operator: ensure_token(&operator_file)?,
+        operator: ensure_token(&state_dir.join(OPERATOR_TOKEN_FILE))?,
         agent: ensure_token(&state_dir.join("agent.token"))?,
-        operator_file,
     })
 }
 

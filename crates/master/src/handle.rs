@@ -63,30 +63,23 @@ impl Master {
         };
         let books = journal.recover(core).await?;
         let tokens = files::ensure_tokens(&config.state_dir)?;
-        let tls = match config.tls() {
-            true => {
-                let names = names::of_server(&config);
-                Some(tls::ensure(&config.state_dir, &names, Timestamp::now())?)
-            }
-            false => None,
-        };
+        let names = names::of_server(&config);
+        let tls = tls::ensure(&config.state_dir, &names, Timestamp::now())?;
         let fault = |source| StartError::Listen {
             listen: config.listen,
             source,
         };
         let listener = TcpListener::bind(config.listen).await.map_err(fault)?;
         let addr = listener.local_addr().map_err(fault)?;
-        let address = write_ways_in(&config, addr, &tokens, tls.as_ref())?;
+        let address = write_ways_in(&config, addr, &tokens, &tls)?;
         let (spine, spine_loop) = spine::new(books, core, journal);
         let end = CancellationToken::new();
-        let access = Access {
-            tokens,
-            open_api: config.insecure_loopback,
-        };
+        let access = Access::new(tokens, config.insecure_loopback);
         let serve = Serve {
             listener,
-            tls: tls.map(|tls| tls.config),
-            router: http::router(spine, access, end.clone()),
+            tls: tls.config,
+            router: http::router(spine, access, config.connections.body_silence, end.clone()),
+            bounds: config.connections,
             end: end.clone(),
         };
         tracing::info!(%addr, state_dir = %config.state_dir.display(), "the master serves");
@@ -113,21 +106,20 @@ fn write_ways_in(
     config: &MasterConfig,
     addr: SocketAddr,
     tokens: &Tokens,
-    tls: Option<&Tls>,
+    tls: &Tls,
 ) -> Result<String, StartError> {
-    let scheme = if tls.is_some() { "https" } else { "http" };
     let port = addr.port();
     let at = |name: &str| config.state_dir.join(name);
-    let here = format!("{scheme}://{}:{port}", names::told_to_clients(config));
+    let here = format!("https://{}:{port}", names::told_to_clients(config));
     let client = ClientFile {
         address: &here,
-        ca_pem_file: tls.map(|tls| -> &Path { &tls.ca_file }),
-        token_file: &tokens.operator_file,
+        ca_pem_file: Path::new(tls::CA_FILE),
+        token_file: Path::new(files::OPERATOR_TOKEN_FILE),
     };
     files::write_json(&at("client.json"), &client)?;
     let join = JoinFile {
-        address: &format!("{scheme}://{}:{port}", names::told_to_agents(config)),
-        ca_pem: tls.map(|tls| tls.ca_pem.as_str()),
+        address: &format!("https://{}:{port}", names::told_to_agents(config)),
+        ca_pem: &tls.ca_pem,
         token: tokens.agent.reveal(),
     };
     files::write_json(&at("join.json"), &join)?;

@@ -5,6 +5,7 @@
 
 mod access;
 mod agent_link;
+mod body;
 mod changes;
 mod cluster;
 mod extract;
@@ -14,6 +15,7 @@ pub mod openapi;
 mod plugins;
 mod questions;
 mod refusal;
+mod seldom;
 mod server;
 mod tasks;
 mod volumes;
@@ -21,6 +23,7 @@ mod wait;
 mod why;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -34,6 +37,7 @@ pub(crate) use access::Access;
 pub(crate) use server::{Serve, serve};
 
 use crate::spine::Spine;
+use body::BodySilence;
 use metrics::Metrics;
 use questions::Questions;
 use refusal::Refusal;
@@ -54,7 +58,13 @@ pub(crate) struct App {
 }
 
 /// Builds the routes.
-pub(crate) fn router(spine: Spine, access: Access, end: CancellationToken) -> Router {
+pub(crate) fn router(
+    spine: Spine,
+    access: Access,
+    body_silence: Duration,
+    end: CancellationToken,
+) -> Router {
+    let silence = BodySilence(body_silence);
     let metrics = Metrics::default();
     let questions = Questions::default();
     let app = Arc::new(App {
@@ -91,13 +101,16 @@ pub(crate) fn router(spine: Spine, access: Access, end: CancellationToken) -> Ro
         .route("/openapi.json", get(openapi::serve))
         .route("/metrics", get(metrics::serve))
         .route("/health", get(health))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn_with_state(silence, body::bounded));
     let agents = Router::new()
         .route("/agent/v1/register", post(agent_link::register))
         .route("/agent/v1/events", get(agent_link::events))
         .route("/agent/v1/updates", post(agent_link::updates))
-        .route("/agent/v1/answers/{request_id}", post(agent_link::answer))
-        .layer(DefaultBodyLimit::max(UPDATES_BYTES_MAX));
+        .layer(DefaultBodyLimit::max(UPDATES_BYTES_MAX))
+        .layer(from_fn_with_state(silence, body::bounded))
+        // A log that is followed may be silent for hours; its asker's end is its end.
+        .route("/agent/v1/answers/{request_id}", post(agent_link::answer));
     public
         .merge(agents)
         .fallback(unknown_path)

@@ -17,6 +17,7 @@
 //! - A failed commit answers its whole batch with a refusal, and the books are rebuilt from
 //!   the store as after a restart.
 
+mod bounds;
 mod config;
 mod error;
 mod files;
@@ -27,6 +28,7 @@ mod names;
 mod spine;
 mod tls;
 
+pub use bounds::{ConnectionBounds, Places};
 pub use config::MasterConfig;
 pub use error::StartError;
 pub use handle::{Master, MasterEnd, MasterHandle};

@@ -4,7 +4,7 @@
 //! certificate is made anew when its names change or it nears its end. All of it lies in
 //! `tls/` of the state folder, for root alone.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -31,11 +31,13 @@ const RENEW_DAYS: i64 = 30;
 /// A clock that is a day behind must still take a new certificate.
 const BACKDATE_DAYS: i64 = 1;
 
+/// Where the authority's certificate is, in the state folder: what clients trust.
+pub(crate) const CA_FILE: &str = "tls/ca.pem";
+
 /// What the server needs, and what clients are given.
 pub(crate) struct Tls {
     pub config: Arc<ServerConfig>,
     pub ca_pem: String,
-    pub ca_file: PathBuf,
 }
 
 /// What is known of the server's certificate without reading it.
@@ -72,13 +74,11 @@ pub(crate) fn ensure(
     if !(good && files_there) {
         make_server(&folder, &authority, names, now)?;
     }
-    let ca_file = at("ca.pem");
     let config = server_config(&at("server.pem"), &at("server.key"))?;
-    let ca_pem = read(&ca_file)?;
+    let ca_pem = read(&state_dir.join(CA_FILE))?;
     Ok(Tls {
         config: Arc::new(config),
         ca_pem,
-        ca_file,
     })
 }
 

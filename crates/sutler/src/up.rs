@@ -1,6 +1,6 @@
 //! `sutler up`: master and agent in one process, and the plugin `local`.
 //!
-//! The agent speaks to the master as any other does, over HTTP with its token, so that one
+//! The agent speaks to the master as any other does, over TLS with its token, so that one
 //! machine and many are the same code. On SIGTERM the agent ends first, then the master;
 //! containers keep running and the next start takes them over.
 

@@ -24,6 +24,10 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Time for a short call; the master answers once it has synced its store.
 const CALL_WITHIN: Duration = Duration::from_secs(30);
 
+/// How long an unused connection is kept: far less than a master keeps it, so that no post meets
+/// its end.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
 /// Says why a call of the master failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
@@ -70,17 +74,19 @@ impl MasterClient {
         let loopback = is_loopback(host);
         match url.scheme() {
             "https" => {}
-            "http" if loopback => {}
+            // On loopback as well: a task on the host's network may listen there.
             "http" => {
-                let cause = "over a network the token needs https; use the https address";
+                let cause = "plain HTTP would show the agents' token to whoever listens; a \
+                             master speaks only TLS: copy its join.json again, or write https://";
                 return Err(fault(cause.to_owned()));
             }
-            other => return Err(fault(format!("{other:?} is neither http nor https"))),
+            other => return Err(fault(format!("{other:?} is not https"))),
         }
         // Another part of the process may have chosen ring already, which is what we want.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = Client::builder()
             .connect_timeout(CONNECT_WITHIN)
+            .pool_idle_timeout(IDLE_MAX)
             .tcp_nodelay(true)
             .http1_only()
             .redirect(reqwest::redirect::Policy::none())
@@ -90,9 +96,6 @@ impl MasterClient {
             let certificates = Certificate::from_pem_bundle(pem.as_bytes())
                 .map_err(|error| fault(format!("its CA certificate: {}", chain(&error))))?;
             builder = builder.tls_certs_only(certificates);
-        } else if loopback {
-            // No TLS there: must work on a machine without CA certificates.
-            builder = builder.tls_certs_only([]);
         }
         let http = builder.build().map_err(|error| fault(chain(&error)))?;
         let url = master.url.trim_end_matches('/').into();
@@ -257,22 +260,16 @@ mod tests {
 
     #[test]
     fn an_address_that_would_show_the_token_is_refused() {
-        assert!(refused("http://10.0.0.1:5050").contains("https"));
-        assert!(refused("ftp://x").contains("neither http nor https"));
-        assert!(refused("5050").contains("5050"));
         for url in [
+            "http://10.0.0.1:5050",
             "http://127.0.0.1:1",
             "http://[::1]:1",
             "http://localhost:1",
-            "https://h:1",
+            "HTTP://localhost:1",
         ] {
-            let token = Secret::new("hush".to_owned());
-            let address = MasterAddress {
-                url: url.to_owned(),
-                ca_pem: None,
-                token,
-            };
-            assert!(MasterClient::new(&address).is_ok(), "{url}");
+            assert!(refused(url).contains("write https://"), "{url}");
         }
+        assert!(refused("ftp://x").contains("is not https"));
+        assert!(refused("5050").contains("5050"));
     }
 }

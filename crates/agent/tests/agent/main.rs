@@ -8,4 +8,5 @@ mod master;
 mod plugins;
 mod recovery;
 mod tasks;
+mod tls;
 mod world;

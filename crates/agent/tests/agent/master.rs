@@ -21,6 +21,8 @@ use sutler_ids::{AgentId, OperationUuid, PluginName, RequestId, TaskId};
 use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
+use crate::tls::Tls;
+
 /// Longest wait for anything in these tests; only reached when something is broken.
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -28,6 +30,7 @@ const WITHIN: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Master {
     pub url: String,
+    pub ca_pem: String,
     books: Arc<Books>,
 }
 
@@ -67,7 +70,8 @@ impl Master {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
             .expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let (listener, ca_pem) = Tls::new(listener);
+        let url = format!("https://{}", listener.address());
         let books = Arc::new(Books {
             cluster_id: Uuid::new_v4(),
             agent_id: AgentId::new(Uuid::new_v4()),
@@ -86,7 +90,7 @@ impl Master {
             .route("/agent/v1/answers/{request_id}", post(answer))
             .with_state(Arc::clone(&books));
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Self { url, books }
+        Self { url, ca_pem, books }
     }
 
     /// Changes what is wanted, and says the whole of it.

@@ -116,7 +116,7 @@ impl World {
         let name = AgentName::new("a").expect("a name");
         let master = MasterAddress {
             url: self.master.url.clone(),
-            ca_pem: None,
+            ca_pem: Some(self.master.ca_pem.clone()),
             token: "token".to_owned().into(),
         };
         let mut config = AgentConfig::new(&self.state_dir, name, master, vec![shim()]);

@@ -16,6 +16,12 @@ pub enum ConnectError {
         /// What is wrong with it.
         fault: &'static str,
     },
+    /// A token would be readable on the way.
+    #[error("the token is not sent to {address}: plain HTTP shows it to whoever listens")]
+    Plain {
+        /// What was given.
+        address: String,
+    },
     /// The authority's certificate is not one.
     #[error("cannot read the authority's certificate")]
     Certificate {
@@ -96,6 +102,9 @@ impl CallError {
     fn report(&self) -> Report {
         match self {
             Self::Unreachable { .. } => unreachable_report(self),
+            Self::Broken { address, .. } if address.starts_with("http://") => {
+                Report::of_error_and_root(self).hint(only_tls(address))
+            }
             Self::Broken { .. } => Report::of_error_and_root(self)
                 .hint("it may have been accepted: look with the matching `ls` before repeating it"),
             Self::Refused { problem, .. } => {
@@ -119,6 +128,15 @@ impl CallError {
                 .hint("are this program and the master of the same version? Try: sutler version"),
         }
     }
+}
+
+/// Says what to write for an address without TLS.
+fn only_tls(address: &str) -> String {
+    let rest = address.strip_prefix("http://").unwrap_or(address);
+    format!(
+        "a master speaks only TLS: write https://{rest}, and give --ca-file FILE: tls/ca.pem in \
+         its state directory"
+    )
 }
 
 /// Tells a master that is not there from one whose certificate we cannot check.
@@ -157,7 +175,10 @@ impl From<ConnectError> for Failure {
         match error {
             ConnectError::Address { .. } => report
                 .status(ExitStatus::USAGE)
-                .hint("write it like http://127.0.0.1:5050 or https://10.0.0.1:5050"),
+                .hint("write it like https://10.0.0.1:5050"),
+            ConnectError::Plain { address } => {
+                report.status(ExitStatus::USAGE).hint(only_tls(&address))
+            }
             ConnectError::Certificate { .. } => {
                 report.hint("give the file that the master made, with --ca-file FILE")
             }

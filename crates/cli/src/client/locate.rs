@@ -28,7 +28,7 @@ impl fmt::Debug for Token {
 /// A master and the key to it.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// `http://HOST:PORT` or `https://HOST:PORT`.
+    /// `https://HOST:PORT`; a token is never sent to another scheme.
     pub address: String,
     /// The token; none for a master that asks for none.
     pub token: Option<Token>,
@@ -233,10 +233,10 @@ mod tests {
         write(
             dir.path(),
             CLIENT_FILE,
-            r#"{"address":"http://127.0.0.1:5050","ca_pem_file":null,"token_file":"op.token"}"#,
+            r#"{"address":"https://127.0.0.1:5050","ca_pem_file":null,"token_file":"op.token"}"#,
         );
         let target = Target::find(&connection(dir.path())).unwrap();
-        assert_eq!(target.address, "http://127.0.0.1:5050");
+        assert_eq!(target.address, "https://127.0.0.1:5050");
         let token = target.token.expect("a token");
         assert_eq!(token.0.to_str().unwrap(), "Bearer abc");
         assert_eq!(format!("{token:?}"), "[secret]");
@@ -249,7 +249,7 @@ mod tests {
         write(
             dir.path(),
             CLIENT_FILE,
-            r#"{"address":"http://127.0.0.1:5050","token_file":"op.token"}"#,
+            r#"{"address":"https://127.0.0.1:5050","token_file":"op.token"}"#,
         );
         let with = |master: &str, token_file| {
             let master = Some(master.to_owned());
@@ -260,9 +260,9 @@ mod tests {
             })
             .unwrap()
         };
-        assert!(with("http://127.0.0.1:5050/", None).token.is_some());
-        assert!(with("http://10.0.0.1:5050", None).token.is_none());
-        assert!(with("http://10.0.0.1:5050", Some(file)).token.is_some());
+        assert!(with("https://127.0.0.1:5050/", None).token.is_some());
+        assert!(with("https://10.0.0.1:5050", None).token.is_none());
+        assert!(with("https://10.0.0.1:5050", Some(file)).token.is_some());
     }
 
     #[test]
@@ -276,7 +276,7 @@ mod tests {
         write(
             dir.path(),
             CLIENT_FILE,
-            r#"{"address":"http://a:1","token_file":"t"}"#,
+            r#"{"address":"https://a:1","token_file":"t"}"#,
         );
         assert!(find().to_string().contains("cannot read token file"));
         write(dir.path(), "t", " \n");

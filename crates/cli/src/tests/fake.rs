@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use sutler_ids::Problem;
@@ -19,8 +19,6 @@ use crate::{ExitStatus, Interrupts, Invocation, Io};
 pub struct Call {
     /// Method and path with query, without `wait_ms`.
     pub line: String,
-    /// Headers.
-    pub headers: HeaderMap,
     /// Body as text.
     pub body: String,
     /// How often the same line came before.
@@ -56,10 +54,8 @@ impl Fake {
         let address = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, app).await });
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("token"), "s3cret\n").unwrap();
-        let client = serde_json::json!({
-            "address": address, "ca_pem_file": null, "token_file": dir.path().join("token"),
-        });
+        // Without TLS no token may be named: it would not be sent.
+        let client = serde_json::json!({ "address": address, "ca_pem_file": null });
         std::fs::write(dir.path().join("client.json"), client.to_string()).unwrap();
         Self {
             address,
@@ -126,12 +122,7 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
         let mut calls = shared.calls.lock().unwrap();
         let before = calls.iter().filter(|call| call.line == line).count();
         let body = String::from_utf8(body.to_vec()).unwrap();
-        let call = Call {
-            line,
-            headers: parts.headers,
-            body,
-            before,
-        };
+        let call = Call { line, body, before };
         calls.push(call.clone());
         call
     };

@@ -50,11 +50,40 @@ async fn create_waits_for_the_operation_and_prints_the_name() {
         (&body["name"], &body["size"]),
         (&"data".into(), &(10_u64 << 30).into())
     );
-    assert!(
-        calls
-            .iter()
-            .all(|call| call.headers["authorization"] == "Bearer s3cret")
-    );
+}
+
+#[tokio::test]
+async fn a_token_is_not_sent_without_tls_wherever_the_address_is_from() {
+    let fake = creating(OperationState::Finished).await;
+    let token = fake.state_dir().join("token");
+    std::fs::write(&token, "s3cret\n").unwrap();
+    let token = token.to_str().unwrap();
+    let given = [
+        "--master",
+        fake.address(),
+        "--token-file",
+        token,
+        "volume",
+        "ls",
+    ];
+    let by_flag = fake.sutler(&given).await;
+    let client = serde_json::json!({ "address": fake.address(), "token_file": "token" });
+    std::fs::write(fake.state_dir().join("client.json"), client.to_string()).unwrap();
+    let by_file = fake.sutler(&["volume", "ls"]).await;
+    for done in [by_flag, by_file] {
+        assert_eq!(done.status, 2, "{}", done.stderr);
+        assert!(
+            done.stderr.contains("the token is not sent to http://"),
+            "{}",
+            done.stderr
+        );
+        assert!(
+            done.stderr.contains("hint: a master speaks only TLS"),
+            "{}",
+            done.stderr
+        );
+    }
+    assert!(fake.calls().is_empty(), "nothing was sent at all");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ const EXAMPLES: &str = "\
 Examples:
   sutler up
   sutler up --state-dir /srv/sutler --trash-retention 7d
-  sutler up --listen 0.0.0.0:5050       other machines may join; speaks TLS
+  sutler up --listen 0.0.0.0:5050       other machines may join
 
 It serves until SIGTERM or Ctrl-C. Containers keep running then, and the next `sutler up`
 takes them over. With --json one line {\"ready\": …} is printed when the API answers.";
@@ -47,7 +47,7 @@ pub struct LogArgs {
 /// Options of a process that has a master in it.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
-    /// Address to listen on; TLS is used unless it is loopback
+    /// Address to listen on, always with TLS
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:5050")]
     pub listen: SocketAddr,
     /// A name or address by which other machines reach this master, for its certificate; may be
@@ -57,8 +57,9 @@ pub struct ServeArgs {
     /// How long removed volumes stay in the trash
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = time)]
     pub trash_retention: Duration,
-    /// Ask for no token; refused unless the address is loopback. Every process of this machine
-    /// can then do everything, and so can every task: its container is on the machine's network
+    /// Ask for no token, still with TLS; refused unless the address is loopback. Every process of
+    /// this machine can then do everything, and so can every task: its container is on the
+    /// machine's network
     #[arg(long)]
     pub insecure_loopback: bool,
 }

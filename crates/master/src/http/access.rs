@@ -3,6 +3,7 @@
 //! The check runs before routing, so that an unknown path tells nothing to a stranger.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -14,13 +15,17 @@ use sutler_telemetry::Secret;
 
 use super::App;
 use super::refusal::Refusal;
+use super::seldom::Seldom;
+use super::server::{Standing, Visit};
 use crate::files::Tokens;
 
 /// What the check knows.
 pub(crate) struct Access {
-    pub tokens: Tokens,
+    tokens: Tokens,
     /// Whether the public API is open to every process of this machine.
-    pub open_api: bool,
+    open_api: bool,
+    refused: Seldom,
+    full: Seldom,
 }
 
 /// Who a path is for.
@@ -33,7 +38,16 @@ enum Role {
 
 pub(super) async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let role = role(request.uri().path());
-    match app.access.allows(role, request.headers(), request.uri()) {
+    let allowed = app.access.allows(role, request.headers(), request.uri());
+    let visit = request.extensions().get::<Visit>();
+    let passes = match allowed {
+        Ok(()) => app.access.known(role, visit),
+        Err(refusal) => {
+            app.access.tell_refused(visit);
+            Err(refusal)
+        }
+    };
+    match passes {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     }
@@ -50,6 +64,43 @@ fn role(path: &str) -> Role {
 }
 
 impl Access {
+    /// Makes the check.
+    pub(crate) fn new(tokens: Tokens, open_api: bool) -> Self {
+        Self {
+            tokens,
+            open_api,
+            refused: Seldom::default(),
+            full: Seldom::default(),
+        }
+    }
+
+    /// Takes note of whose connection it is, which then has a place among its own kind.
+    fn known(&self, role: Role, visit: Option<&Visit>) -> Result<(), Refusal> {
+        let standing = match role {
+            Role::Anyone => Standing::Stranger,
+            Role::Operator => Standing::Operator,
+            Role::Agent => Standing::Agent,
+        };
+        let Some(Err(no_place)) = visit.map(|visit| visit.rise(standing)) else {
+            return Ok(());
+        };
+        if let Some(times) = self.full.count(Instant::now()) {
+            tracing::warn!(times, cause = %no_place, "a call was refused for want of a place");
+        }
+        let what = format!("the master takes no more connections: {no_place}");
+        let problem = Problem::new(ErrorKind::Unavailable, what);
+        Err(problem
+            .hint("close some, or raise its limit of open files")
+            .into())
+    }
+
+    fn tell_refused(&self, visit: Option<&Visit>) {
+        if let Some(times) = self.refused.count(Instant::now()) {
+            let last_from = visit.map(|visit| visit.from().to_string());
+            tracing::warn!(times, last_from, "calls without a right token were refused");
+        }
+    }
+
     fn allows(&self, role: Role, headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
         if role == Role::Anyone {
             return Ok(());

@@ -11,6 +11,7 @@ use axum::http::{StatusCode, header};
 use serde::de::DeserializeOwned;
 use sutler_ids::{ErrorKind, Problem};
 
+use super::body;
 use super::refusal::Refusal;
 
 /// A JSON body.
@@ -50,6 +51,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for ApiJson<T> {
 }
 
 fn unread(rejection: &BytesRejection) -> Refusal {
+    if let Some(stopped) = body::stopped(rejection) {
+        return Refusal::with_status(invalid(stopped), StatusCode::REQUEST_TIMEOUT);
+    }
     match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Refusal::with_status(
             invalid("the body is larger than this path takes"),

@@ -9,6 +9,8 @@ use super::{changes, cluster, logs, metrics, plugins, tasks, volumes, why};
 #[derive(OpenApi)]
 #[openapi(
     info(title = "sutler", description = "The public API of a sutler master."),
+    servers((url = "https://127.0.0.1:5050", description = "The usual address, under the \
+        master's own authority: tls/ca.pem in its state folder.")),
     paths(
         volumes::list,
         volumes::show,

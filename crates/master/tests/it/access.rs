@@ -2,11 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use reqwest::{Certificate, Client, Method, StatusCode};
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use sutler_master::{Master, MasterConfig};
 
-use crate::world::{World, answer, plain_client};
+use crate::world::{World, answer, client_with, trusting};
 
 /// Every route: method, path, whether agents call it.
 fn routes() -> Vec<(Method, String, bool)> {
@@ -114,7 +114,7 @@ async fn a_stranger_gets_a_problem_that_names_no_secret() {
 
 #[tokio::test]
 async fn files_with_secrets_are_for_root_alone_and_last() {
-    let mut world = World::start_with(|config| config.force_tls = true).await;
+    let mut world = World::start().await;
     let names = ["operator.token", "agent.token", "client.json", "join.json"];
     for name in names {
         let mode = world
@@ -145,57 +145,70 @@ async fn files_with_secrets_are_for_root_alone_and_last() {
 }
 
 #[tokio::test]
-async fn over_tls_only_our_authority_is_trusted_and_the_files_say_how() {
+async fn only_our_authority_is_trusted_and_the_files_say_how() {
     let mut world = World::start_with(|config| {
-        config.force_tls = true;
         config.names = vec!["master.example".to_owned()];
     })
     .await;
     let client: Value = serde_json::from_str(&world.file("client.json")).unwrap();
     let join: Value = serde_json::from_str(&world.file("join.json")).unwrap();
-    let port = world.master.as_ref().unwrap().addr().port();
+    let addr = world.master.as_ref().unwrap().addr();
+    let port = addr.port();
     assert_eq!(client["address"], format!("https://127.0.0.1:{port}"));
+    assert_eq!(
+        client["ca_pem_file"], "tls/ca.pem",
+        "also in a moved folder"
+    );
+    assert_eq!(client["token_file"], "operator.token");
     assert_eq!(join["address"], format!("https://master.example:{port}"));
     assert_eq!(join["token"].as_str().unwrap(), world.agent_token());
     assert_eq!(
         join["ca_pem"].as_str().unwrap().trim(),
         world.file("tls/ca.pem")
     );
-    let ca = std::fs::read(client["ca_pem_file"].as_str().unwrap()).unwrap();
-    let refused = plain_client().get(world.url("/health")).send().await;
+    let foreign = client_with([]).build().unwrap();
+    let refused = foreign.get(world.url("/health")).send().await;
     assert!(
         refused.is_err(),
         "a client that does not know the authority refuses"
     );
-    let ca = Certificate::from_pem(&ca).unwrap();
-    let trusting = Client::builder()
-        .no_proxy()
-        .tls_certs_only([ca])
-        .resolve("master.example", world.master.as_ref().unwrap().addr())
-        .resolve("other.example", world.master.as_ref().unwrap().addr())
+    world.http = trusting(world.dir.path())
+        .resolve("master.example", addr)
+        .resolve("other.example", addr)
         .build()
         .unwrap();
-    world.http = trusting;
     assert_eq!(world.get("/v1/volumes").await, Value::Array(Vec::new()));
-    let by_name = |name: &str| {
-        world
-            .http
-            .get(format!("https://{name}:{port}/health"))
-            .send()
+    let by_name = async |name: &str| {
+        let url = format!("https://{name}:{port}/health");
+        world.http.get(url).send().await
     };
-    assert_eq!(
-        by_name("master.example").await.unwrap().status(),
-        StatusCode::OK
-    );
+    for name in ["master.example", "localhost", "127.0.0.1"] {
+        assert_eq!(by_name(name).await.unwrap().status(), StatusCode::OK);
+    }
     assert!(
         by_name("other.example").await.is_err(),
         "a name that is not in the certificate"
     );
-    let plain = plain_client()
-        .get(format!("http://127.0.0.1:{port}/health"))
-        .send()
-        .await;
-    assert!(plain.is_err(), "no plain HTTP on a TLS port");
+}
+
+#[tokio::test]
+async fn nothing_is_answered_without_tls_on_loopback_either() {
+    for insecure_loopback in [false, true] {
+        let world = World::start_with(|config| config.insecure_loopback = insecure_loopback).await;
+        let port = world.master.as_ref().unwrap().addr().port();
+        let plain = client_with([]).build().unwrap();
+        for path in ["health", "v1/volumes"] {
+            let url = format!("http://127.0.0.1:{port}/{path}");
+            assert!(plain.get(url).send().await.is_err(), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_certificate_holds_on_ipv6_loopback() {
+    let world = World::start_with(|config| config.listen = "[::1]:0".parse().unwrap()).await;
+    assert!(world.url("/").starts_with("https://[::1]:"));
+    world.get("/v1/volumes").await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod access;
 mod agents;
+mod connections;
 mod inputs;
 mod journey;
 mod state_dir;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use reqwest::{Client, Method, Response, StatusCode};
+use reqwest::{Certificate, Client, ClientBuilder, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use sutler_api::agent::{Desired, Register, Registered, ToAgent, VolumeOperation};
 use sutler_ids::AgentId;
@@ -34,11 +34,13 @@ impl World {
         let mut config = MasterConfig::new(dir.path(), "127.0.0.1:0".parse().unwrap());
         change(&mut config);
         let master = Master::start(config.clone()).await.unwrap();
+        // As agents and the command line speak.
+        let http = trusting(&config.state_dir).http1_only().build().unwrap();
         Self {
             dir,
             config,
             master: Some(master),
-            http: plain_client(),
+            http,
         }
     }
 
@@ -127,14 +129,19 @@ impl World {
     }
 }
 
-pub fn plain_client() -> Client {
+/// Begins a client that trusts the authority of a state folder, as `client.json` names it.
+pub fn trusting(state_dir: &Path) -> ClientBuilder {
+    let client = std::fs::read(state_dir.join("client.json")).unwrap();
+    let client: Value = serde_json::from_slice(&client).unwrap();
+    let ca = state_dir.join(client["ca_pem_file"].as_str().unwrap());
+    client_with([Certificate::from_pem(&std::fs::read(ca).unwrap()).unwrap()])
+}
+
+/// Begins a client that trusts these authorities and no others.
+pub fn client_with(authorities: impl IntoIterator<Item = Certificate>) -> ClientBuilder {
     // A second installation is refused and harmless.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder()
-        .no_proxy()
-        .tls_certs_only([])
-        .build()
-        .unwrap()
+    Client::builder().no_proxy().tls_certs_only(authorities)
 }
 
 pub async fn answer(response: Response) -> (StatusCode, Value) {

@@ -78,9 +78,12 @@ fn a_call_without_the_token_is_refused() {
     let wrong = world.root().join("wrong-token");
     std::fs::write(&wrong, "0".repeat(64)).unwrap();
     let wrong = wrong.display().to_string();
-    let master = format!("http://{}", world.address());
-    let call =
-        |token: &str| world.sutler(&["--master", &master, "--token-file", token, "volume", "ls"]);
+    let master = format!("https://{}", world.address());
+    let ca = world.state_dir().join("tls/ca.pem").display().to_string();
+    let call = |token: &str| {
+        let ca = ["--ca-file", &ca, "--token-file", token];
+        world.sutler(&[&["--master", &master], &ca[..], &["volume", "ls"]].concat())
+    };
     call(&wrong).expect(1, &["token"]);
     call("/no/such/file").expect(1, &["/no/such/file"]);
     let join = std::fs::read_to_string(world.state_dir().join("join.json")).unwrap();
