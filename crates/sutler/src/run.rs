@@ -4,6 +4,7 @@ use std::future::Future;
 use std::num::NonZero;
 use std::process::ExitCode;
 
+use rustix::process::{Resource, Rlimit};
 use sutler_cli::verbs::up::{LogArgs, LogFormat};
 use sutler_cli::{ExitStatus, Failure, Report};
 use sutler_telemetry::logging::{self, Format};
@@ -35,6 +36,7 @@ pub fn daemon(log: &LogArgs, process: impl Future<Output = Result<(), Failure>>)
     if let Err(error) = logging::init(format, &log.log_level) {
         return fail(&Report::of_error(&error).status(ExitStatus::USAGE));
     }
+    raise_descriptors();
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let threads = cores.min(THREADS_MAX);
     let runtime = match Builder::new_multi_thread()
@@ -48,6 +50,20 @@ pub fn daemon(log: &LogArgs, process: impl Future<Output = Result<(), Failure>>)
     match runtime.block_on(process) {
         Ok(()) | Err(Failure::OutputClosed) => ExitStatus::OK.into(),
         Err(Failure::Told(report)) => fail(&report),
+    }
+}
+
+/// Takes all the descriptors that we may have: the usual 1024 is a limit for programs that use
+/// `select`, and what we hold grows with agents, users, tasks and plugins.
+fn raise_descriptors() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
+        let now = limit.current;
+        tracing::warn!(%error, now, "the limit of open files cannot be raised");
     }
 }
 
