@@ -12,9 +12,9 @@ check:
 fmt:
     cargo fmt --all
 
-# the quick tests
-unit:
-    cargo xtask test --stage format --stage lints --stage unit
+# what every commit passes
+gate:
+    cargo xtask gate
 
 # all tests, as CI runs them
 test:

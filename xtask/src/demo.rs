@@ -19,7 +19,7 @@ pub fn run(split: bool) -> Result<()> {
     setup::require_root("demo")?;
     let build = Steps::default();
     build.step("build sutler, pack its images", || {
-        pack::pack_for_demo(Profile::Dev)
+        pack::pack_for_demo(Profile::Dev, &[])
     })?;
     println!();
     let shape = if split { Shape::Split(1) } else { Shape::Up };

@@ -5,7 +5,7 @@ pub mod bench;
 pub mod command;
 pub mod demo;
 pub mod deny;
-pub mod lab;
+pub mod gate;
 pub mod pack;
 pub mod places;
 pub mod setup;

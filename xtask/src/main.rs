@@ -29,9 +29,11 @@ enum Verb {
         #[arg(long = "stage", value_enum)]
         stages: Vec<Stage>,
     },
-    /// Pack the images of the demo and the tests into target/images
+    /// What every commit passes: format, lints, unit tests, demo
+    Gate,
+    /// Build sutler and pack the images of the demo and the tests into target/images
     Pack {
-        /// With optimised programs
+        /// With optimised programs, and without the images of the tests alone
         #[arg(long)]
         release: bool,
     },
@@ -48,15 +50,6 @@ enum Verb {
     Sweep,
     /// Install what the other verbs need, and say what
     Setup,
-    /// Live one life of the power-cut guest; runs inside the lab's machine only
-    #[command(hide = true)]
-    LabLife {
-        /// Its number
-        number: usize,
-        /// Only look at what earlier lives left
-        #[arg(long)]
-        last: bool,
-    },
     /// Check sizes, purity, arrows, names, text and links
     Tidy,
     /// Check licences, bans and sources of dependencies
@@ -84,15 +77,14 @@ fn run(verb: Verb) -> Result<()> {
             xtask::setup::ensure()?;
             xtask::test::run(&stages)
         }
-        Verb::Pack { release } => xtask::pack::pack(if release {
-            Profile::Release
-        } else {
-            Profile::Dev
-        }),
-        Verb::Bench { quick, no_build } => match no_build {
-            true => xtask::bench::measure(quick),
-            false => xtask::bench::run(quick),
-        },
+        Verb::Gate => {
+            xtask::setup::ensure()?;
+            xtask::gate::run()
+        }
+        // What is shipped; the tests' images need Go besides.
+        Verb::Pack { release: true } => xtask::pack::pack_for_demo(Profile::Release, &[]),
+        Verb::Pack { release: false } => xtask::pack::pack(Profile::Dev),
+        Verb::Bench { quick, no_build } => xtask::bench::run(quick, no_build),
         Verb::Sweep => {
             xtask::test::sweep();
             Ok(())
@@ -103,7 +95,6 @@ fn run(verb: Verb) -> Result<()> {
             println!("everything is there");
             Ok(())
         }
-        Verb::LabLife { number, last } => xtask::lab::live(number, last),
         Verb::Tidy => tidy(),
         Verb::Deny { advisories } => xtask::deny::check(advisories),
     }

@@ -36,31 +36,41 @@ const FILE_MODE: u32 = 0o644;
 /// # Errors
 /// A program does not build, or something that goes into an image is not there.
 pub fn pack(profile: Profile) -> Result<()> {
-    setup::ensure()?;
-    build_programs(profile)?;
-    pack_busybox()?;
-    pack_local(profile)?;
+    pack_for_demo(profile, &[])?;
     pack_mock_driver()
 }
 
-/// Builds the programs and packs what the demo needs: no Go for those who only look.
+/// Builds the programs, optimised those of other packages too, and packs what the demo needs:
+/// no Go for those who only look.
 ///
 /// # Errors
 /// As [`pack`].
-pub fn pack_for_demo(profile: Profile) -> Result<()> {
+pub fn pack_for_demo(profile: Profile, packages: &[&str]) -> Result<()> {
     setup::ensure()?;
-    build_programs(profile)?;
+    build_programs(profile, packages)?;
     pack_busybox()?;
     pack_local(profile)
 }
 
-fn build_programs(profile: Profile) -> Result<()> {
+/// The packages of the programs that are shipped: what a plain `cargo build` builds.
+const SHIPPED: [&str; 2] = ["sutler", "sutler-local"];
+
+/// Builds in one call, and as those do who build besides: the tests, which build the whole
+/// workspace, or a plain `cargo build --release`. So nothing is built a second time with other
+/// features.
+fn build_programs(profile: Profile, packages: &[&str]) -> Result<()> {
     let mut cargo = Command::new("cargo");
-    cargo
-        .current_dir(places::root())
-        .args(["build", "--workspace", "--bins"]);
-    if profile == Profile::Release {
-        cargo.arg("--release");
+    cargo.current_dir(places::root()).arg("build");
+    match profile {
+        Profile::Dev => {
+            cargo.args(["--workspace", "--bins"]);
+        }
+        Profile::Release => {
+            cargo.arg("--release");
+            for package in SHIPPED.iter().chain(packages) {
+                cargo.args(["-p", package]);
+            }
+        }
     }
     command::run(&mut cargo)
 }
@@ -209,7 +219,11 @@ fn config(cmd: &[&str], entrypoint: &[&str]) -> ImageConfig {
     }
 }
 
-pub(crate) fn program(name: &str) -> Result<PathBuf> {
+/// Finds a program of this machine.
+///
+/// # Errors
+/// It is not there.
+pub fn program(name: &str) -> Result<PathBuf> {
     command::find_program(name).with_context(|| format!("{name} is not on this machine"))
 }
 
@@ -222,7 +236,10 @@ fn stripped(program: &Path) -> Result<PathBuf> {
 }
 
 /// Finds the libraries that a program is linked with, the loader among them.
-pub(crate) fn libraries_of(program: &Path) -> Result<BTreeSet<PathBuf>> {
+///
+/// # Errors
+/// ldd cannot tell.
+pub fn libraries_of(program: &Path) -> Result<BTreeSet<PathBuf>> {
     let told = command::output(Command::new("ldd").arg(program))?;
     let found = parse_libraries(&told);
     ensure!(

@@ -21,6 +21,11 @@ pub fn images() -> PathBuf {
     target().join("images")
 }
 
+/// Where the images of optimised programs are kept: tests pack theirs under the same names.
+pub fn bench_images() -> PathBuf {
+    target().join("bench-images")
+}
+
 /// How a program is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {

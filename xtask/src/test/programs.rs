@@ -18,6 +18,13 @@ use crate::{command, places};
 /// Longest time of one test program; one over it hangs.
 const PROGRAM_WITHIN: Duration = Duration::from_secs(900);
 
+/// How many cases each property is tried with; whoever sets it decides.
+const CASES: &str = "SUTLER_CASES";
+
+/// As many as half a minute allows the slowest property: 200 sequences of the master's books
+/// took 3.3 s of one processor.
+const CASES_OF_STAGE: &str = "2000";
+
 /// Which programs to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Selection {
@@ -42,22 +49,23 @@ impl Selection {
 
 /// A built test program.
 #[derive(Debug)]
-pub(crate) struct Program {
+pub struct Program {
     /// Package and target.
-    pub(crate) title: String,
+    pub title: String,
     /// The target's name.
-    pub(crate) target: String,
+    pub target: String,
     selection: Selection,
     /// The program.
-    pub(crate) executable: PathBuf,
+    pub executable: PathBuf,
     /// The package's folder, in which it runs.
-    pub(crate) folder: PathBuf,
+    pub folder: PathBuf,
 }
 
 /// Builds all test programs and runs the selected ones.
 pub(super) fn run(selection: Selection) -> Result<Count> {
     let mut count = Count::default();
-    for program in build()?
+    let built = build()?;
+    for program in built
         .into_iter()
         .filter(|program| program.selection == selection)
     {
@@ -84,7 +92,10 @@ pub(super) fn run_doc_tests() -> Result<Count> {
 }
 
 /// Builds all test programs.
-pub(crate) fn build() -> Result<Vec<Program>> {
+///
+/// # Errors
+/// One does not build.
+pub fn build() -> Result<Vec<Program>> {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(places::root());
     cargo.args([
@@ -129,6 +140,9 @@ fn run_one(program: &Program) -> Result<Count> {
         .current_dir(&program.folder)
         .env("CARGO_MANIFEST_DIR", &program.folder);
     command.env("SUTLER_TEST_IMAGES", places::images());
+    if std::env::var_os(CASES).is_none() {
+        command.env(CASES, CASES_OF_STAGE);
+    }
     if program.selection != Selection::Unit {
         // They share the machine.
         command.arg("--test-threads=1");
@@ -187,7 +201,7 @@ fn mark(count: Count) -> char {
 }
 
 /// Adds up the result lines of a test program's output.
-pub(crate) fn count_in(said: &str) -> Count {
+pub fn count_in(said: &str) -> Count {
     let mut count = Count::default();
     for line in said
         .lines()

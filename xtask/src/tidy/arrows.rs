@@ -27,7 +27,13 @@ const ORDER: [&str; 17] = [
 ];
 
 /// Beside the order: they may use all of it, and no crate of it uses them outside tests.
-const BESIDE: [&str; 3] = ["sutler-cases", "sutler-testkit", "xtask"];
+const BESIDE: [&str; 5] = [
+    "sutler-cases",
+    "sutler-testkit",
+    "sutler-bench",
+    "sutler-lab",
+    "xtask",
+];
 
 /// Programs of ours that speak CSI alone: all they may use of us.
 const PLUGIN_USES: [&str; 3] = ["sutler-csi", "sutler-host", "sutler-telemetry"];

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::guest::Guest;
-use crate::places;
-use crate::test::Count;
-use crate::test::programs::{Program, count_in};
+use xtask::places;
+use xtask::test::Count;
+use xtask::test::programs::{Program, count_in};
 
 /// The guest's script.
 pub(super) const SCRIPT: &str = "cgroups";

@@ -12,7 +12,7 @@ use sutler_testkit::oracle::Oracle;
 use sutler_testkit::poll;
 use sutler_testkit::world::{World, WorldConfig, items};
 
-use crate::places::{self, Profile};
+use xtask::places::{self, Profile};
 
 /// The world's folder, the same in every life.
 const ROOT: &str = "/tmp/st-lab";

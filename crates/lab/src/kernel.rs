@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use sutler_host::remove::remove_tree;
 
 use super::folder;
-use crate::command;
+use xtask::command;
 
 /// The package that depends on the newest kernel.
 const NEWEST: &str = "linux-image-cloud-amd64";

@@ -12,7 +12,7 @@ use sutler_host::remove::remove_tree;
 
 use super::cpio::Cpio;
 use super::kernel::Kernel;
-use crate::{command, pack};
+use xtask::{command, pack};
 
 /// Modules that the guest needs: its disks, and what volumes and images are made with.
 const MODULES: [&str; 5] = ["virtio_pci", "virtio_blk", "loop", "overlay", "xfs"];

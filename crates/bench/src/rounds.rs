@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn void_runs_do_not_count_and_too_few_good_ones_keep_no_bar() {
         let missed = |all: &[Run], wanted| {
-            let mut report = super::super::report::Report::default();
+            let mut report = crate::report::Report::default();
             report.figures(figures(all, wanted));
             !report.missed().is_empty()
         };

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::command;
+use xtask::command;
 
 /// A bundle that is run again and again.
 #[derive(Debug)]

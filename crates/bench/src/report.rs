@@ -8,8 +8,8 @@ use std::process::Command;
 use sutler_testkit::machine;
 
 use super::stats::{median, worst};
-use crate::command;
-use crate::places;
+use xtask::command;
+use xtask::places;
 
 /// What became of a bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

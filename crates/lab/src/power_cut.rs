@@ -13,9 +13,9 @@ use super::guest::{Guest, Parts};
 use super::promises::Promises;
 use super::root_disk::make_ext4;
 use super::write_log::{self, Kept};
-use crate::command;
-use crate::steps::shown;
-use crate::test::Count;
+use xtask::command;
+use xtask::steps::shown;
+use xtask::test::Count;
 
 /// The guest's script.
 pub(super) const SCRIPT: &str = "power";
@@ -56,10 +56,10 @@ const CUTS: [Cut; 8] = [
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Gives the script of a life.
-pub(super) fn script(xtask: &Path) -> String {
+pub(super) fn script(lab: &Path) -> String {
     format!(
-        "{} lab-life $LAB_LIFE $LAB_LAST 2> /dev/console\n",
-        xtask.display()
+        "{} life $LAB_LIFE $LAB_LAST 2> /dev/console\n",
+        lab.display()
     )
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the figures of docs/specification.md, measured here and now.
+//! The figures of docs/specification.md, measured here and now.
 //!
 //! Programs are built optimised, the generator among them; clusters are of the real program;
 //! durability is on. Times are compared within one run: a run is a number of rounds, and each
@@ -44,8 +44,6 @@ mod stats;
 mod syncs;
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use sutler_testkit::world::{World, WorldConfig};
@@ -53,9 +51,9 @@ use sutler_testkit::world::{World, WorldConfig};
 use self::api::Api;
 use self::report::Report;
 use self::rounds::{Run, Stage};
-use crate::places::{self, Profile};
-use crate::steps::Steps;
-use crate::{command, pack, setup};
+use xtask::places::{self, Profile};
+use xtask::setup;
+use xtask::steps::Steps;
 
 /// Runs of each figure.
 const RUNS: usize = 7;
@@ -69,24 +67,6 @@ const QUICK_RUNS: usize = 2;
 /// Runs tried for each one wanted, void ones included.
 const TRIES_PER_RUN: usize = 3;
 
-/// Builds everything optimised, then measures.
-///
-/// # Errors
-/// As [`measure`], or something does not build.
-pub fn run(quick: bool) -> Result<()> {
-    setup::require_root("bench")?;
-    let build = Steps::default();
-    build.step("build optimised, pack the images", || {
-        pack::pack_for_demo(Profile::Release)
-    })?;
-    keep_images()?;
-    // The generator shares the cores with what it measures, so it is an optimised one too.
-    let mut optimised = Command::new(Profile::Release.folder().join("xtask"));
-    optimised.args(["bench", "--no-build"]);
-    optimised.args(quick.then_some("--quick"));
-    command::run(&mut optimised)
-}
-
 /// Measures the programs as they were last built, prints the table and writes it to
 /// `target/bench.md`.
 ///
@@ -97,7 +77,7 @@ pub fn measure(quick: bool) -> Result<()> {
     let steps = Steps::default();
     let runs = if quick { QUICK_RUNS } else { RUNS };
     let mut config = WorldConfig::new(Profile::Release.folder().join("sutler"));
-    config.images = kept_images();
+    config.images = places::bench_images();
     let mut report = Report::of_machine(&std::env::temp_dir());
     measure_fresh(&config, &steps, runs, &mut report)?;
     measure_warm(config, &steps, runs, &mut report)?;
@@ -110,20 +90,6 @@ pub fn measure(quick: bool) -> Result<()> {
         [] => Ok(()),
         missed => bail!("missed: {}", missed.join("; ")),
     }
-}
-
-/// Where the images of optimised programs are kept: tests pack theirs under the same names.
-fn kept_images() -> PathBuf {
-    places::target().join("bench-images")
-}
-
-fn keep_images() -> Result<()> {
-    let kept = kept_images();
-    fs::create_dir_all(&kept).with_context(|| kept.display().to_string())?;
-    for image in ["busybox.oci.tar", "sutler-local.oci.tar"] {
-        fs::copy(places::images().join(image), kept.join(image)).context(image)?;
-    }
-    Ok(())
 }
 
 /// Clusters that start from nothing.

@@ -26,14 +26,14 @@ use anyhow::{Context, Result};
 use sutler_host::remove::remove_tree;
 use sutler_local::tools::REQUIRED_TOOLS;
 
-use crate::places::{self, Profile};
-use crate::steps::Steps;
-use crate::test::Count;
-use crate::test::programs;
-use crate::{pack, setup};
 use guest::{Guest, Parts};
 use kernel::Kernel;
 use root_disk::RootDisk;
+use xtask::places::{self, Profile};
+use xtask::steps::Steps;
+use xtask::test::Count;
+use xtask::test::programs;
+use xtask::{pack, setup};
 
 pub use life::live;
 
@@ -45,11 +45,12 @@ fn folder() -> PathBuf {
     places::target().join("lab")
 }
 
-/// Builds the guest, then runs the cgroup tests and the power cuts.
+/// Builds the guest of the programs and images that `cargo xtask test --stage lab` has just
+/// built, then runs the cgroup tests and the power cuts.
 ///
 /// # Errors
 /// QEMU or the kernel cannot be had, or a guest does not come up or end.
-pub(crate) fn run() -> Result<Count> {
+pub fn run() -> Result<Count> {
     setup::require_root("test")?;
     setup::ensure_lab()?;
     let run = folder().join("run");
@@ -101,17 +102,16 @@ fn or_failed(part: Result<Count>) -> Count {
 
 /// Writes the root disk with everything that the guest runs.
 fn write_root(staged: &Path, image: &Path) -> Result<()> {
-    pack::pack_for_demo(Profile::Dev)?;
     let built = programs::build()?;
     let chosen = cgroups::programs(&built)?;
     let debug = Profile::Dev.folder();
-    let xtask = debug.join("xtask");
+    let lab = debug.join("sutler-lab");
     let mut disk = RootDisk::new(staged)?;
     for program in &chosen {
         disk.program(&program.executable)?;
         disk.folder(&program.folder)?;
     }
-    for program in ["sutler", "sutler-local", "xtask", "examples/shim"] {
+    for program in ["sutler", "sutler-local", "sutler-lab", "examples/shim"] {
         disk.program(&debug.join(program))?;
     }
     for tool in REQUIRED_TOOLS.into_iter().chain(["runc"]) {
@@ -123,7 +123,7 @@ fn write_root(staged: &Path, image: &Path) -> Result<()> {
     }
     for (name, text) in [
         (cgroups::SCRIPT, cgroups::script(&chosen)),
-        (power_cut::SCRIPT, power_cut::script(&xtask)),
+        (power_cut::SCRIPT, power_cut::script(&lab)),
     ] {
         disk.text(&format!("/lab/{name}"), &text)?;
     }
