@@ -4,6 +4,7 @@
 //! stream is hashed as it is unpacked and read to its very end, so what is in the folder is
 //! exactly what the image's config vouches for.
 
+use std::cell::Cell;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,8 +37,11 @@ pub enum LayerError {
         /// The limit.
         max: u64,
     },
-    /// The layer unpacks to suspiciously many times its size.
-    #[error("the layer unpacks to more than {max} times its {packed_bytes} bytes (a zip bomb?)")]
+    /// The layer would take suspiciously many times its size on the disk.
+    #[error(
+        "the layer takes more than {max} times its {packed_bytes} bytes, zeros not counted \
+         (a zip bomb?)"
+    )]
     Ratio {
         /// Its packed size.
         packed_bytes: u64,
@@ -129,15 +133,17 @@ pub(crate) fn unpack_layer<R: Read>(
     budget: &Budget,
 ) -> Result<u64, LayerError> {
     let expected = layer.diff_id;
+    let holes = Cell::new(0);
     let mut metered = Metered {
         reader: decompress(layer.reader).map_err(|source| LayerError::Decompress { source })?,
         hasher: Hasher::default(),
         bytes: 0,
+        holes: &holes,
         packed_bytes: layer.packed_bytes,
         limits,
         budget,
     };
-    unpack::unpack_tar(&mut metered, into, limits).map_err(classify)?;
+    unpack::unpack_tar(&mut metered, into, limits, &holes).map_err(classify)?;
     let Metered { hasher, bytes, .. } = metered;
     let found = hasher.finish();
     if found != expected {
@@ -201,6 +207,9 @@ struct Metered<'a, R> {
     reader: Decoder<R>,
     hasher: Hasher,
     bytes: u64,
+    /// Bytes that became holes: they take nothing of the disk, so the ratio leaves them out. What
+    /// is read and not yet written counts, one buffer at most.
+    holes: &'a Cell<u64>,
     packed_bytes: u64,
     limits: &'a ImageLimits,
     budget: &'a Budget,
@@ -213,9 +222,8 @@ impl<R: Read> Read for Metered<'_, R> {
         self.bytes += length as u64;
         self.budget.take(length as u64).map_err(io::Error::other)?;
         let (packed_bytes, max) = (self.packed_bytes, self.limits.ratio_max);
-        if self.bytes > self.limits.ratio_floor_bytes
-            && self.bytes > packed_bytes.saturating_mul(max)
-        {
+        let taken = self.bytes.saturating_sub(self.holes.get());
+        if taken > self.limits.ratio_floor_bytes && taken > packed_bytes.saturating_mul(max) {
             return Err(io::Error::other(LimitHit::Ratio { packed_bytes, max }));
         }
         Ok(length)

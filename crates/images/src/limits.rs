@@ -10,7 +10,8 @@ pub struct ImageLimits {
     pub layers_max: usize,
     /// Most manifests in one index; the largest public ones have a few dozen.
     pub index_entries_max: usize,
-    /// Most bytes of all unpacked layers of one image together, tar headers included.
+    /// Most bytes of all unpacked layers of one image together, tar headers and zeros included:
+    /// what the disk must hold at worst, and how long a stream of zeros may keep us busy.
     pub unpacked_bytes_max: u64,
     /// Most entries in one layer; a full distribution has about 300,000.
     pub entries_max: u64,
@@ -20,10 +21,11 @@ pub struct ImageLimits {
     pub depth_max: usize,
     /// Most bytes of one tar extension header (long names, attributes).
     pub extension_bytes_max: u64,
-    /// Above `ratio_floor_bytes`, a layer may unpack to at most this many times its packed size.
-    /// Zeros reach about 1,000 with gzip; real layers stay below 20.
+    /// Above `ratio_floor_bytes`, a layer may take at most this many times its packed size, runs
+    /// of zeros left out as they take no disk. Repeated text reaches about 1,000 with gzip; real
+    /// layers stay below 20.
     pub ratio_max: u64,
-    /// Below this many unpacked bytes the ratio is not looked at: small layers of zeros are real.
+    /// Below this many such bytes the ratio is not looked at: small layers of one pattern are real.
     pub ratio_floor_bytes: u64,
 }
 

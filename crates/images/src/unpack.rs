@@ -1,8 +1,8 @@
 //! Writes the entries of a layer into a folder, trusting none of them.
 //!
-//! Three files share the work: `name` decides what an entry may be called, `place` finds the
-//! folder it goes into (links inside the layer are followed, but never out of it), and this one
-//! creates it. Whiteouts become what overlayfs understands.
+//! Five files share the work: `name` decides what an entry may be called, `place` finds the
+//! folder it goes into (links inside the layer are followed, but never out of it), this one
+//! creates it, `data` fills it and `metadata` says whose it is. Whiteouts become what overlayfs understands.
 //!
 //! # Guarantees
 //!
@@ -12,19 +12,22 @@
 //!
 //! Source: OCI image specification, `layer.md`; kernel `Documentation/filesystems/overlayfs.rst`.
 
+mod data;
 mod error;
 mod metadata;
 mod name;
 mod place;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use self::data::Data;
 pub use self::error::UnpackError;
 use self::error::act;
 use self::metadata::Metadata;
@@ -41,19 +44,20 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 const UNION_METADATA: &[u8] = b".wh..wh.";
 /// How overlayfs marks an opaque folder.
 const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
-/// Unpacking buffer.
-const COPY_BYTES: usize = 128 << 10;
 
-/// Unpacks a whole tar into the empty folder `into`, and reads the stream to its end.
+/// Unpacks a whole tar into the empty folder `into`, and reads the stream to its end. Bytes of
+/// the stream that take nothing on the disk are added to `holes` as they go by.
 pub(crate) fn unpack_tar<R: Read>(
     reader: R,
     into: &Path,
     limits: &ImageLimits,
+    holes: &Cell<u64>,
 ) -> Result<(), UnpackError> {
     let root = Root::open(into)?;
     let mut unpacker = Unpacker {
         root,
         limits,
+        holes,
         folders: BTreeMap::new(),
     };
     let mut stream = TarStream::new(reader, limits);
@@ -79,6 +83,7 @@ pub(crate) fn unpack_tar<R: Read>(
 struct Unpacker<'a> {
     root: Root,
     limits: &'a ImageLimits,
+    holes: &'a Cell<u64>,
     /// Times of the folders, set at the end because entries inside change them.
     folders: BTreeMap<EntryName, (i64, u32)>,
 }
@@ -168,45 +173,17 @@ impl Unpacker<'_> {
         let mode = Mode::from_raw_mode(0o600);
         let file = rustix::fs::openat(parent, name.file_name(), flags, mode)
             .map_err(act("create", name))?;
-        let mut file = std::fs::File::from(file);
-        self.write_data(&mut file, name, entry, stream)?;
+        let file = std::fs::File::from(file);
+        let mut data = Data {
+            file: &file,
+            name,
+            holes: self.holes,
+        };
+        data.write(entry, stream, self.limits)?;
         let metadata = Metadata::of(entry, name);
         let file = OwnedFd::from(file);
         metadata.apply_to_fd(&file)?;
         metadata.set_times(&file)
-    }
-
-    fn write_data<R: Read>(
-        &self,
-        file: &mut std::fs::File,
-        name: &EntryName,
-        entry: &Entry,
-        stream: &mut TarStream<'_, R>,
-    ) -> Result<(), UnpackError> {
-        let Some(pieces) = &entry.sparse else {
-            return copy(stream, file, name);
-        };
-        if entry.size > self.limits.unpacked_bytes_max {
-            let max = self.limits.unpacked_bytes_max;
-            return Err(UnpackError::SparseTooLarge {
-                name: name.shown(),
-                max,
-            });
-        }
-        for (offset, length) in pieces {
-            file.seek(SeekFrom::Start(*offset))
-                .map_err(|source| UnpackError::Act {
-                    act: "write",
-                    name: name.shown(),
-                    source,
-                })?;
-            copy(&mut stream.by_ref().take(*length), file, name)?;
-        }
-        file.set_len(entry.size).map_err(|source| UnpackError::Act {
-            act: "set the size of",
-            name: name.shown(),
-            source,
-        })
     }
 
     fn symlink(
@@ -326,33 +303,6 @@ impl Unpacker<'_> {
             metadata::set_mtime(&folder, *mtime).map_err(act("set the time of", name))?;
         }
         Ok(())
-    }
-}
-
-fn copy(
-    from: &mut impl Read,
-    file: &mut std::fs::File,
-    name: &EntryName,
-) -> Result<(), UnpackError> {
-    let mut buffer = vec![0; COPY_BYTES];
-    loop {
-        let length = match from.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(source) => {
-                return Err(UnpackError::ReadData {
-                    name: name.shown(),
-                    source,
-                });
-            }
-        };
-        file.write_all(&buffer[..length])
-            .map_err(|source| UnpackError::Act {
-                act: "write",
-                name: name.shown(),
-                source,
-            })?;
     }
 }
 

@@ -289,6 +289,111 @@ async fn sparse_files_are_written_with_their_holes() {
     }
 }
 
+/// Bytes that a file takes on disk.
+fn allocated(path: &Path) -> u64 {
+    fs::metadata(path).unwrap().blocks() * 512
+}
+
+#[tokio::test]
+async fn a_layer_of_zeros_takes_no_disk_and_is_no_bomb() {
+    let world = World::new();
+    // What `useradd -u 1000000` leaves: 292 bytes per user id, all but the last of them zero.
+    let mut lastlog = vec![0; 292 * 1_000_001];
+    *lastlog.last_mut().unwrap() = 7;
+    let plain = Tar::default().file("var/log/lastlog", &lastlog).finish();
+    let layer = Layer::honest(&plain);
+    assert!(
+        plain.len() as u64 > 200 * layer.size,
+        "not a case for the ratio"
+    );
+    let image = pull(&world.store(), &world.layout("lastlog", &[layer]))
+        .await
+        .unwrap();
+    let unpacked = image.layers[0].join("var/log/lastlog");
+    assert!(allocated(&unpacked) <= 1 << 20, "the zeros were written");
+    assert!(
+        fs::read(&unpacked).unwrap() == lastlog,
+        "the content differs"
+    );
+}
+
+#[tokio::test]
+async fn zeros_become_holes_wherever_they_are_and_nothing_else_changes() {
+    let world = World::new();
+    const MIB: usize = 1 << 20;
+    let cases: [(&str, &[(usize, usize)], usize); 6] = [
+        ("empty", &[], 0),
+        ("short", &[], 10),
+        ("all", &[], 4 * MIB),
+        ("head", &[(0, 5)], 4 * MIB + 3),
+        ("tail", &[(4 * MIB + 2, 1)], 4 * MIB + 3),
+        (
+            "middle",
+            &[(MIB - 1, 2), (3 * MIB + 17, 100_000)],
+            8 * MIB - 1,
+        ),
+    ];
+    let file = |pieces: &[(usize, usize)], size: usize| {
+        let mut data = vec![0; size];
+        for (at, length) in pieces {
+            data[*at..at + length].fill(9);
+        }
+        data
+    };
+    let mut tar = Tar::default();
+    for (name, pieces, size) in cases {
+        tar = tar.file(name, &file(pieces, size));
+    }
+    let layers = [Layer::honest(&tar.finish())];
+    let image = pull(&world.store(), &world.layout("holes", &layers))
+        .await
+        .unwrap();
+    for (name, pieces, size) in cases {
+        let path = image.layers[0].join(name);
+        assert!(fs::read(&path).unwrap() == file(pieces, size), "{name}");
+        assert!(allocated(&path) <= 512 << 10, "{name}: zeros were written");
+    }
+}
+
+#[tokio::test]
+async fn attributes_that_steer_overlayfs_are_left_out_and_the_rest_is_unpacked() {
+    let world = World::new();
+    for steering in [
+        "user.overlay.origin",
+        "user.overlay.metacopy",
+        "trusted.overlay.opaque",
+        "trusted.overlay.redirect",
+    ] {
+        let key = format!("SCHILY.xattr.{steering}");
+        let tar = Tar::default()
+            .pax(&key, b"y")
+            .folder("etc")
+            .pax(&key, b"y")
+            .pax("SCHILY.xattr.user.note", b"kept")
+            .file("etc/file", b"inside");
+        let layers = [Layer::honest(&tar.finish())];
+        let reference = world.layout(steering, &layers);
+        let image = pull(&world.store(), &reference).await.unwrap();
+        let (etc, file) = (
+            image.layers[0].join("etc"),
+            image.layers[0].join("etc/file"),
+        );
+        assert_eq!(fs::read(&file).unwrap(), b"inside", "{steering}");
+        assert_eq!(listed(&etc), Vec::<String>::new(), "{steering}");
+        assert_eq!(xattr(&etc, "trusted.overlay.opaque"), None, "{steering}");
+        assert!(!listed(&file).iter().any(|name| name.contains("overlay")));
+    }
+}
+
+/// Names of all attributes; as root the kernel lists the trusted ones too.
+fn listed(path: &Path) -> Vec<String> {
+    let mut names = vec![0_u8; 4096];
+    let length = rustix::fs::llistxattr(path, &mut names[..]).unwrap();
+    let names = names[..length].split(|byte| *byte == 0);
+    let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+    names.filter(|name| !name.is_empty()).map(text).collect()
+}
+
 /// Packs files as `docker save` does.
 fn docker_archive(path: &Path, layers: &[&str], tags: &[&str]) {
     let architecture = sutler_images::Platform::host().architecture;

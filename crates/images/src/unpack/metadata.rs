@@ -97,14 +97,13 @@ enum Treatment {
 
 impl Treatment {
     fn of(xattr: &[u8]) -> Treatment {
-        // overlayfs reads its orders from these; `redirect` and `metacopy` would reach into
-        // other layers.
-        if xattr.starts_with(b"trusted.overlay.")
-            || xattr.starts_with(b"user.overlay.")
-            || xattr.is_empty()
-            || xattr.contains(&0)
-        {
+        if xattr.is_empty() || xattr.contains(&0) {
             Treatment::Refuse
+        } else if xattr.starts_with(b"trusted.overlay.") || xattr.starts_with(b"user.overlay.") {
+            // overlayfs reads its orders from these; `redirect` and `metacopy` would reach into
+            // other layers. Rootless builders leave their own storage's in sound images, so they
+            // are left out, not a reason to refuse: one that is not written orders nothing.
+            Treatment::Skip
         } else if xattr == b"security.capability" || xattr.starts_with(b"system.posix_acl_") {
             Treatment::Set { needed: true }
         } else if xattr.starts_with(b"user.") {
