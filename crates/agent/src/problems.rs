@@ -31,17 +31,52 @@ pub(crate) fn of_image(user: &str, reference: &ImageReference, error: &ImageErro
         .hint("use an image that has this architecture"),
         ImageErrorKind::Refused => Problem::new(ErrorKind::Invalid, what("was refused"))
             .hint("the image is damaged or hostile; get it from its publisher again"),
+        ImageErrorKind::Unsupported => {
+            Problem::new(ErrorKind::Invalid, what("is of a kind that we cannot run")).hint(
+                "this version cannot unpack it; it takes images of OCI and of Docker's schema 2 \
+                 with layers as tar, plain, gzip or zstd",
+            )
+        }
+        ImageErrorKind::Credentials => Problem::new(
+            ErrorKind::Unauthorized,
+            what("needs a login, and the credentials on this machine cannot be used"),
+        )
+        .hint(credentials_hint(error)),
+        ImageErrorKind::Address => Problem::new(
+            ErrorKind::Invalid,
+            what("names a registry without an address"),
+        )
+        .hint("check the registry's name in the reference"),
+        ImageErrorKind::Client => Problem::new(
+            ErrorKind::Unavailable,
+            what("cannot be pulled from this machine"),
+        )
+        .hint("install CA certificates on it: the package ca-certificates"),
+        ImageErrorKind::Stopping => Problem::new(
+            ErrorKind::Unavailable,
+            what("was not pulled: the agent is stopping"),
+        )
+        .hint("try again when it runs"),
         ImageErrorKind::Local => {
             Problem::new(ErrorKind::Internal, what("cannot be kept on this machine"))
                 .said_by(SaidBy::Kernel)
                 .hint("check space and health of the disk under the state directory: df -h")
         }
     };
+    let problem = said_by_registry(problem, reference, error.kind());
+    match error.raw() {
+        Some(raw) if !cause.contains(raw) => problem.raw(format!("{cause}\n{raw}")),
+        Some(_) | None => problem.raw(cause),
+    }
+}
+
+/// Some failures are the registry's own words.
+fn said_by_registry(problem: Problem, reference: &ImageReference, kind: ImageErrorKind) -> Problem {
     let by_registry = matches!(
-        error.kind(),
+        kind,
         ImageErrorKind::Absent | ImageErrorKind::Unauthorised | ImageErrorKind::Unreachable
     );
-    let problem = match reference {
+    match reference {
         ImageReference::Registry(at) if by_registry => {
             problem.said_by(SaidBy::Registry(at.registry().to_owned()))
         }
@@ -50,11 +85,23 @@ pub(crate) fn of_image(user: &str, reference: &ImageReference, error: &ImageErro
         | ImageReference::OciArchive { .. }
         | ImageReference::DockerArchive { .. }
         | ImageReference::Archive { .. } => problem,
-    };
-    match error.raw() {
-        Some(raw) if !cause.contains(raw) => problem.raw(format!("{cause}\n{raw}")),
-        Some(_) | None => problem.raw(cause),
     }
+}
+
+fn credentials_hint(error: &ImageError) -> String {
+    let file = match error {
+        ImageError::Auth { source, .. } => source.path().display().to_string(),
+        ImageError::Registry { .. }
+        | ImageError::Local { .. }
+        | ImageError::Manifest { .. }
+        | ImageError::WrongDigest { .. }
+        | ImageError::WrongSize { .. }
+        | ImageError::Download { .. }
+        | ImageError::Layer { .. }
+        | ImageError::Store { .. }
+        | ImageError::Stopping { .. } => "the auth file".into(),
+    };
+    format!("repair or remove {file}; it is needed only for registries that ask for a login")
 }
 
 /// Tells that an image reference cannot be read.
@@ -143,4 +190,76 @@ pub(crate) fn of_act(user: &str, act: &str, cause: String) -> Problem {
     )
     .raw(cause)
     .hint("nothing to do: it is tried again by itself")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sutler_images::{AuthError, LocalError, RegistryError};
+
+    fn problem(error: &ImageError) -> Problem {
+        let reference = "reg.example/app:1".parse().expect("a reference");
+        of_image("task t", &reference, error)
+    }
+
+    fn reference() -> Box<ImageReference> {
+        Box::new("reg.example/app:1".parse().expect("a reference"))
+    }
+
+    #[test]
+    fn the_disk_is_blamed_for_the_disk_alone() {
+        let refusal = Box::new(RegistryError::Unauthorised {
+            registry: "reg.example".into(),
+            repository: "app".into(),
+            identity: "asked without a credential".into(),
+            raw: "who are you".into(),
+        });
+        let source = AuthError::RunHelper {
+            path: "home/.docker/config.json".into(),
+            name: "desktop.exe".into(),
+            source: std::io::ErrorKind::NotFound.into(),
+        };
+        let auth = ImageError::Auth {
+            reference: reference(),
+            source,
+            refusal,
+        };
+        let address = RegistryError::Address {
+            registry: "reg.example".into(),
+        };
+        let address = ImageError::Registry {
+            reference: reference(),
+            source: address,
+        };
+        let stopping = ImageError::Stopping {
+            reference: reference(),
+        };
+        for error in [&auth, &address, &stopping] {
+            let problem = problem(error);
+            assert_eq!(problem.said_by, SaidBy::Sutler, "{problem:?}");
+            assert!(!format!("{problem:?}").contains("df -h"), "{problem:?}");
+        }
+        let shown = problem(&auth);
+        assert_eq!(shown.kind, ErrorKind::Unauthorized);
+        let raw = shown.raw.expect("the cause");
+        assert!(raw.contains("docker-credential-desktop.exe"), "{raw}");
+        assert!(raw.contains("who are you"), "{raw}");
+        let hint = shown.hint.expect("what to do");
+        assert!(hint.contains("home/.docker/config.json"), "{hint}");
+    }
+
+    #[test]
+    fn what_is_merely_unsupported_is_not_called_hostile() {
+        let unsupported = ImageError::Local {
+            reference: reference(),
+            source: LocalError::NotAnImage {
+                path: "/x.tar".into(),
+                missing: "manifest.json".into(),
+            },
+        };
+        let shown = problem(&unsupported);
+        let hint = shown.hint.expect("what to do");
+        assert!(hint.contains("this version cannot unpack"), "{hint}");
+        assert!(!hint.contains("hostile"), "{hint}");
+    }
 }

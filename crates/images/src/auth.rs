@@ -20,6 +20,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::manifest::null_as_default;
 use super::reference::RegistryReference;
 
 /// Auth files hold a few entries; one this large is not an auth file.
@@ -75,16 +76,21 @@ pub enum AuthError {
         name: String,
     },
     /// A helper could not be run or talked to.
-    #[error("run docker-credential-{name}")]
+    #[error("run docker-credential-{name}, which the auth file {} names", path.display())]
     RunHelper {
+        /// The file.
+        path: PathBuf,
         /// The helper.
         name: String,
         /// What went wrong.
         source: io::Error,
     },
     /// A helper failed, and not because it has no such credential.
-    #[error("docker-credential-{name} gave no credential for {registry}: {said}")]
+    #[error("docker-credential-{name}, which the auth file {} names, gave no credential for \
+        {registry}: {said}", path.display())]
     HelperFailed {
+        /// The file.
+        path: PathBuf,
         /// The helper.
         name: String,
         /// The registry.
@@ -92,6 +98,21 @@ pub enum AuthError {
         /// Its own words.
         said: String,
     },
+}
+
+impl AuthError {
+    /// The auth file that is broken, or names what is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            AuthError::ReadFile { path, .. }
+            | AuthError::ParseFile { path, .. }
+            | AuthError::Entry { path, .. }
+            | AuthError::HelperName { path, .. }
+            | AuthError::RunHelper { path, .. }
+            | AuthError::HelperFailed { path, .. } => path,
+        }
+    }
 }
 
 /// A user's right to a registry. Prints its user name only.
@@ -210,20 +231,33 @@ impl AuthSources {
         {
             return Ok(Some(credential.clone()));
         }
-        let usual = self.usual.iter().map(|path| (path, false));
-        for (path, must_exist) in self.explicit.iter().map(|path| (path, true)).chain(usual) {
-            let Some(file) = AuthFile::read(path, must_exist)? else {
-                continue;
-            };
-            let file = AuthFile {
-                helper_dir: self.helper_dir.clone(),
-                ..file
-            };
-            if let Some(credential) = file.credential(reference).await? {
-                return Ok(Some(credential));
+        if let Some(path) = &self.explicit
+            && let Some(credential) = self.look_in(path, (reference, true)).await?
+        {
+            return Ok(Some(credential));
+        }
+        // One broken file among the usual ones does not hide what the next one has.
+        let mut broken = None;
+        for path in &self.usual {
+            match self.look_in(path, (reference, false)).await {
+                Ok(Some(credential)) => return Ok(Some(credential)),
+                Ok(None) => {}
+                Err(error) => broken = broken.or(Some(error)),
             }
         }
-        Ok(None)
+        broken.map_or(Ok(None), Err)
+    }
+
+    async fn look_in(
+        &self,
+        path: &Path,
+        (reference, must_exist): (&RegistryReference, bool),
+    ) -> Result<Option<Credential>, AuthError> {
+        let Some(mut file) = AuthFile::read(path, must_exist)? else {
+            return Ok(None);
+        };
+        file.helper_dir.clone_from(&self.helper_dir);
+        file.credential(reference).await
     }
 }
 
@@ -235,17 +269,24 @@ struct AuthFile {
     path: PathBuf,
     #[serde(skip)]
     helper_dir: PathBuf,
-    auths: BTreeMap<String, AuthEntry>,
-    cred_helpers: BTreeMap<String, String>,
+    #[serde(deserialize_with = "null_as_default")]
+    auths: BTreeMap<String, Option<AuthEntry>>,
+    #[serde(deserialize_with = "null_as_default")]
+    cred_helpers: BTreeMap<String, Option<String>>,
+    #[serde(deserialize_with = "null_as_default")]
     creds_store: String,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct AuthEntry {
+    #[serde(deserialize_with = "null_as_default")]
     auth: String,
+    #[serde(deserialize_with = "null_as_default")]
     username: String,
+    #[serde(deserialize_with = "null_as_default")]
     password: String,
+    #[serde(deserialize_with = "null_as_default")]
     identitytoken: String,
 }
 
@@ -270,12 +311,16 @@ impl AuthFile {
                 path: path.into(),
                 source,
             })?;
-        let file: AuthFile =
+        if bytes.trim_ascii().is_empty() {
+            // Installers and logouts leave such files; Docker takes them as empty too.
+            return Ok(None);
+        }
+        let file: Option<AuthFile> =
             serde_json::from_slice(&bytes).map_err(|error| AuthError::ParseFile {
                 path: path.into(),
                 line: error.line(),
             })?;
-        Ok(Some(AuthFile {
+        Ok(file.map(|file| AuthFile {
             path: path.into(),
             ..file
         }))
@@ -287,7 +332,9 @@ impl AuthFile {
     ) -> Result<Option<Credential>, AuthError> {
         let keys = keys_of(reference);
         for key in &keys {
-            if let Some(helper) = self.cred_helpers.get(key) {
+            if let Some(Some(helper)) = self.cred_helpers.get(key)
+                && !helper.is_empty()
+            {
                 return self.ask_helper(helper, key).await;
             }
         }
@@ -324,7 +371,9 @@ impl AuthFile {
                 .find(|(stored, _)| bare(stored))
                 .map(|(_, entry)| entry)
         });
-        let Some(entry) = found else { return Ok(None) };
+        let Some(Some(entry)) = found else {
+            return Ok(None);
+        };
         let invalid = || AuthError::Entry {
             path: self.path.clone(),
             registry: key.to_owned(),
@@ -358,6 +407,7 @@ impl AuthFile {
         match tokio::time::timeout(HELPER_TIMEOUT, self.run_helper(name, key)).await {
             Ok(answer) => answer,
             Err(_elapsed) => Err(AuthError::HelperFailed {
+                path: self.path.clone(),
                 name: name.to_owned(),
                 registry: key.to_owned(),
                 said: format!("no answer within {} s", HELPER_TIMEOUT.as_secs()),
@@ -367,6 +417,7 @@ impl AuthFile {
 
     async fn run_helper(&self, name: &str, key: &str) -> Result<Option<Credential>, AuthError> {
         let failed = |said: String| AuthError::HelperFailed {
+            path: self.path.clone(),
             name: name.to_owned(),
             registry: key.to_owned(),
             said,
@@ -377,6 +428,7 @@ impl AuthFile {
         )
         .await
         .map_err(|source| AuthError::RunHelper {
+            path: self.path.clone(),
             name: name.to_owned(),
             source,
         })?;

@@ -11,6 +11,8 @@ use super::manifest::ManifestError;
 use super::reference::ImageReference;
 use super::registry::RegistryError;
 use super::store::StoreError;
+use super::tar_stream::TarError;
+use super::unpack::UnpackError;
 
 /// Why an image is not there.
 #[derive(Debug, thiserror::Error)]
@@ -23,13 +25,15 @@ pub enum ImageError {
         /// Why.
         source: RegistryError,
     },
-    /// The credentials for its registry could not be looked up.
-    #[error("find credentials for the image {reference}")]
+    /// The registry wants credentials, and those for it could not be looked up.
+    #[error("find credentials for the image {reference}, as its registry wants some")]
     Auth {
         /// The image.
         reference: Box<ImageReference>,
-        /// Why.
+        /// Why there are none.
         source: AuthError,
+        /// What the registry said when asked without.
+        refusal: Box<RegistryError>,
     },
     /// The folder or archive does not hold it.
     #[error("read the image {reference}")]
@@ -125,7 +129,17 @@ pub enum ImageErrorKind {
     WrongPlatform,
     /// It was refused because it is damaged, forged or hostile.
     Refused,
-    /// This machine's disk or configuration is at fault.
+    /// It may be sound, but is of a kind that this version cannot unpack.
+    Unsupported,
+    /// Its registry wants credentials, and what this machine has of them cannot be used.
+    Credentials,
+    /// The registry's name does not make an address.
+    Address,
+    /// This machine is not set up for encrypted connections: CA certificates are missing.
+    Client,
+    /// The program is stopping.
+    Stopping,
+    /// This machine's disk is at fault.
     Local,
 }
 
@@ -137,18 +151,14 @@ impl ImageError {
             ImageError::Registry { source, .. } => registry_kind(source),
             ImageError::Download { source, .. } => registry_kind(source),
             ImageError::Local { source, .. } => source.kind(),
-            ImageError::Manifest {
-                source: ManifestError::WrongPlatform { .. },
-                ..
-            } => ImageErrorKind::WrongPlatform,
-            ImageError::Manifest { .. }
-            | ImageError::WrongDigest { .. }
-            | ImageError::WrongSize { .. } => ImageErrorKind::Refused,
-            ImageError::Layer { source, .. } if source.is_local() => ImageErrorKind::Local,
-            ImageError::Layer { .. } => ImageErrorKind::Refused,
-            ImageError::Auth { .. } | ImageError::Store { .. } | ImageError::Stopping { .. } => {
-                ImageErrorKind::Local
+            ImageError::Manifest { source, .. } => source.kind(),
+            ImageError::WrongDigest { .. } | ImageError::WrongSize { .. } => {
+                ImageErrorKind::Refused
             }
+            ImageError::Layer { source, .. } => source.kind(),
+            ImageError::Auth { .. } => ImageErrorKind::Credentials,
+            ImageError::Stopping { .. } => ImageErrorKind::Stopping,
+            ImageError::Store { .. } => ImageErrorKind::Local,
         }
     }
 
@@ -158,14 +168,52 @@ impl ImageError {
         match self {
             ImageError::Registry { source, .. } => source.raw(),
             ImageError::Download { source, .. } => source.raw(),
-            ImageError::Auth { .. }
-            | ImageError::Local { .. }
+            ImageError::Auth { refusal, .. } => refusal.raw(),
+            ImageError::Local { .. }
             | ImageError::Manifest { .. }
             | ImageError::WrongDigest { .. }
             | ImageError::WrongSize { .. }
             | ImageError::Layer { .. }
             | ImageError::Store { .. }
             | ImageError::Stopping { .. } => None,
+        }
+    }
+}
+
+impl ManifestError {
+    pub(crate) fn kind(&self) -> ImageErrorKind {
+        match self {
+            ManifestError::WrongPlatform { .. } => ImageErrorKind::WrongPlatform,
+            ManifestError::Schema1
+            | ManifestError::NotAnImage { .. }
+            | ManifestError::LayerType { .. } => ImageErrorKind::Unsupported,
+            ManifestError::TooLarge { .. }
+            | ManifestError::Parse { .. }
+            | ManifestError::Unclear { .. }
+            | ManifestError::TooManyLayers { .. }
+            | ManifestError::TooManyEntries { .. }
+            | ManifestError::LayerCount { .. }
+            | ManifestError::Nested { .. } => ImageErrorKind::Refused,
+        }
+    }
+}
+
+impl LayerError {
+    fn kind(&self) -> ImageErrorKind {
+        let unknown = matches!(
+            self,
+            LayerError::Unpack {
+                source: UnpackError::Tar {
+                    source: TarError::UnknownKind { .. }
+                }
+            }
+        );
+        if self.is_local() {
+            ImageErrorKind::Local
+        } else if unknown {
+            ImageErrorKind::Unsupported
+        } else {
+            ImageErrorKind::Refused
         }
     }
 }
@@ -181,7 +229,8 @@ fn registry_kind(error: &RegistryError) -> ImageErrorKind {
         RegistryError::Unreachable { .. }
         | RegistryError::RateLimited { .. }
         | RegistryError::Failing { .. } => ImageErrorKind::Unreachable,
-        RegistryError::Address { .. } | RegistryError::Client { .. } => ImageErrorKind::Local,
+        RegistryError::Address { .. } => ImageErrorKind::Address,
+        RegistryError::Client { .. } => ImageErrorKind::Client,
         RegistryError::TokenService { .. }
         | RegistryError::Refused { .. }
         | RegistryError::TooLong { .. }
@@ -256,6 +305,23 @@ impl Blame {
             expected,
             found,
         })
+    }
+
+    /// Names what kept the credentials from us where their want is the reason of a failure.
+    pub(crate) fn credentials(&self, error: ImageError, withheld: Option<AuthError>) -> ImageError {
+        match (error, withheld) {
+            (
+                ImageError::Registry {
+                    source: refusal, ..
+                },
+                Some(source),
+            ) if registry_kind(&refusal) == ImageErrorKind::Unauthorised => ImageError::Auth {
+                reference: self.reference(),
+                source,
+                refusal: Box::new(refusal),
+            },
+            (error, _) => error,
+        }
     }
 
     /// Makes an error of writing a file of the store.

@@ -115,10 +115,9 @@ impl LocalError {
             | LocalError::TagAbsent { .. }
             | LocalError::NeedsTag { .. } => ImageErrorKind::Absent,
             LocalError::Read { .. } | LocalError::Spool { .. } => ImageErrorKind::Local,
-            LocalError::Tar { .. }
-            | LocalError::NotAnImage { .. }
-            | LocalError::Contents { .. }
-            | LocalError::BlobAbsent { .. } => ImageErrorKind::Refused,
+            LocalError::NotAnImage { .. } => ImageErrorKind::Unsupported,
+            LocalError::Contents { source, .. } => source.kind(),
+            LocalError::Tar { .. } | LocalError::BlobAbsent { .. } => ImageErrorKind::Refused,
         }
     }
 }

@@ -26,8 +26,18 @@ pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The same as containerd and Docker write it, with the repository.
 pub(crate) const IMAGE_NAME: &str = "io.containerd.image.name";
 
-/// Layer kinds that unpack as a tar, plain or compressed with gzip or zstd.
-const LAYER_TYPES: [&str; 9] = [
+/// What registries of 2016 wrote as the type of an image's config; those manifests are still
+/// pulled and cannot change. Believed in Docker's schema 2 only.
+const OLD_CONFIG_TYPES: [&str; 4] = [
+    "",
+    "application/octet-stream",
+    "application/json",
+    "text/html",
+];
+
+/// Layer kinds that unpack as a tar, plain or compressed with gzip or zstd. Which of them it is
+/// the first bytes tell; the types that no document defines are what BuildKit writes.
+const LAYER_TYPES: [&str; 12] = [
     "application/vnd.oci.image.layer.v1.tar",
     OCI_LAYER_GZIP,
     "application/vnd.oci.image.layer.v1.tar+zstd",
@@ -36,7 +46,10 @@ const LAYER_TYPES: [&str; 9] = [
     "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
     DOCKER_LAYER,
     "application/vnd.docker.image.rootfs.diff.tar.gzip",
+    "application/vnd.docker.image.rootfs.diff.tar.zstd",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar",
     "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.zstd",
 ];
 
 /// Why a document of an image is not usable.
@@ -128,11 +141,11 @@ pub enum ManifestError {
 /// An operating system and processor architecture, written `os/architecture[/variant]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
-    /// For example `linux`.
-    #[serde(default)]
+    /// For example `linux`; empty means that too.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub os: String,
     /// For example `amd64`, in the spelling of the Go tools.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub architecture: String,
     /// For example `v8`; mostly absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -159,13 +172,22 @@ impl Platform {
     }
 
     fn runs(&self, image: &Platform) -> bool {
-        self.os == image.os && self.architecture == image.architecture
+        self.os == image.os_name() && self.architecture == image.architecture
+    }
+
+    /// Images without an operating system are made by tools that know no other than Linux.
+    fn os_name(&self) -> &str {
+        if self.os.is_empty() {
+            "linux"
+        } else {
+            &self.os
+        }
     }
 }
 
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
+        write!(f, "{}/{}", self.os_name(), self.architecture)?;
         match &self.variant {
             Some(variant) => write!(f, "/{variant}"),
             None => Ok(()),
@@ -177,7 +199,7 @@ impl fmt::Display for Platform {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Descriptor {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub(crate) media_type: String,
     pub(crate) digest: Digest,
     pub(crate) size: u64,
@@ -206,7 +228,7 @@ pub(crate) struct Manifest {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Index {
     pub(crate) schema_version: u32,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub(crate) media_type: String,
     pub(crate) manifests: Vec<Descriptor>,
 }
@@ -224,11 +246,13 @@ pub(crate) enum Document {
 struct Loose {
     #[serde(default)]
     schema_version: u32,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     media_type: String,
     config: Option<Descriptor>,
-    layers: Option<Vec<Descriptor>>,
-    manifests: Option<Vec<Descriptor>>,
+    #[serde(default, deserialize_with = "null_as_present")]
+    layers: Option<Option<Vec<Descriptor>>>,
+    #[serde(default, deserialize_with = "null_as_present")]
+    manifests: Option<Option<Vec<Descriptor>>>,
 }
 
 impl Document {
@@ -247,24 +271,24 @@ impl Document {
         } = loose;
         // A document that could be read both ways could mean two images to two readers.
         match (loose.config, loose.layers, loose.manifests) {
-            (None, None, Some(manifests))
+            (None, None | Some(None), Some(manifests))
                 if matches!(media_type.as_str(), "" | OCI_INDEX | DOCKER_INDEX) =>
             {
                 let index = Index {
                     schema_version,
                     media_type,
-                    manifests,
+                    manifests: manifests.unwrap_or_default(),
                 };
                 index.check(limits).map(Document::Index)
             }
-            (Some(config), Some(layers), None)
+            (Some(config), Some(layers), None | Some(None))
                 if matches!(media_type.as_str(), "" | OCI_MANIFEST | DOCKER_MANIFEST) =>
             {
                 let manifest = Manifest {
                     schema_version,
                     media_type,
                     config,
-                    layers,
+                    layers: layers.unwrap_or_default(),
                 };
                 manifest.check(limits).map(Document::Manifest)
             }
@@ -286,7 +310,10 @@ impl Manifest {
             let (layers, max) = (self.layers.len(), limits.layers_max);
             return Err(ManifestError::TooManyLayers { layers, max });
         }
-        if !matches!(self.config.media_type.as_str(), OCI_CONFIG | DOCKER_CONFIG) {
+        let config_type = self.config.media_type.as_str();
+        // With the check of the layers below, a chart or a signature is not let through by this.
+        let old = self.media_type == DOCKER_MANIFEST && OLD_CONFIG_TYPES.contains(&config_type);
+        if !old && !matches!(config_type, OCI_CONFIG | DOCKER_CONFIG) {
             return Err(ManifestError::NotAnImage {
                 media_type: self.config.media_type,
             });
@@ -380,7 +407,7 @@ pub(crate) struct RunConfig {
 /// Digests of the unpacked layers, lowest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RootFs {
-    #[serde(rename = "type", default)]
+    #[serde(rename = "type", default, deserialize_with = "null_as_default")]
     pub(crate) kind: String,
     #[serde(default, deserialize_with = "null_as_default")]
     pub(crate) diff_ids: Vec<Digest>,
@@ -402,7 +429,12 @@ impl ConfigFile {
                 diff_ids: config.rootfs.diff_ids.len(),
             });
         }
-        if !config.platform.architecture.is_empty() && !wanted.runs(&config.platform) {
+        let mut platform = config.platform.clone();
+        if platform.architecture.is_empty() {
+            // Nothing is claimed, so nothing is contradicted.
+            platform.architecture.clone_from(&wanted.architecture);
+        }
+        if !wanted.runs(&platform) {
             return Err(ManifestError::WrongPlatform {
                 wanted: Box::new(wanted.clone()),
                 available: vec![config.platform.to_string()],
@@ -443,8 +475,17 @@ fn parse<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<
     serde_json::from_slice(bytes).map_err(|source| ManifestError::Parse { what, source })
 }
 
+/// Tells a list that is null from one that is absent.
+fn null_as_present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::<T>::deserialize(deserializer).map(Some)
+}
+
 /// The Go tools write absent lists and maps as null.
-fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub(crate) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: Default + Deserialize<'de>,

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use self::download::Download;
-use super::auth::AuthSources;
+use super::auth::{AuthError, AuthSources};
 use super::digest::{Digest, Hasher};
 use super::error::{Blame, ImageError};
 use super::limits::ImageLimits;
@@ -40,30 +40,30 @@ impl Part {
 }
 
 impl Source {
+    /// Opens what the reference names. Credentials that cannot be looked up come back beside the
+    /// source: most registries want none, so the pull is tried without.
     pub(crate) async fn open(
         blame: &Blame,
         auth: &AuthSources,
         limits: &ImageLimits,
         spool_dir: &Path,
-    ) -> Result<Source, ImageError> {
+    ) -> Result<(Source, Option<AuthError>), ImageError> {
         if let ImageReference::Registry(reference) = &blame.0 {
-            let credential =
-                auth.credential(reference)
-                    .await
-                    .map_err(|source| ImageError::Auth {
-                        reference: blame.reference(),
-                        source,
-                    })?;
+            let (credential, withheld) = match auth.credential(reference).await {
+                Ok(credential) => (credential, None),
+                Err(error) => (None, Some(error)),
+            };
             let session = Session::open(reference, credential, Access::Pull)
                 .map_err(|source| blame.registry(source))?;
-            return Ok(Source::Registry(Arc::new(session), reference.clone()));
+            let source = Source::Registry(Arc::new(session), reference.clone());
+            return Ok((source, withheld));
         }
         let (reference, limits, dir) = (blame.0.clone(), limits.clone(), spool_dir.to_owned());
         let opened = blame
             .blocking(move || open_local(&reference, &limits, &dir))
             .await?;
         let opened = opened.map_err(|source| blame.local(source))?;
-        Ok(Source::Local(Arc::new(opened)))
+        Ok((Source::Local(Arc::new(opened)), None))
     }
 
     /// What the reference itself means: a manifest or an index, and its digest.

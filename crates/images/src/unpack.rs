@@ -2,7 +2,8 @@
 //!
 //! Five files share the work: `name` decides what an entry may be called, `place` finds the
 //! folder it goes into (links inside the layer are followed, but never out of it), this one
-//! creates it, `data` fills it and `metadata` says whose it is. Whiteouts become what overlayfs understands.
+//! creates it, `data` fills it and `metadata` says whose it is. Whiteouts become what overlayfs
+//! understands.
 //!
 //! # Guarantees
 //!

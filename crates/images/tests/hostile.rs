@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use archive::{Layer, Raw, Tar, gzip, write_layout};
 use sutler_images::{
     AuthSources, Digest, Image, ImageError, ImageErrorKind, ImageLimits, ImageReference,
-    ImageStore, LayerError, ManifestError, PullOptions, UnpackError,
+    ImageStore, LayerError, ManifestError, PullOptions, TarError, UnpackError,
 };
 
 /// A store, and a folder beside it that must not change.
@@ -100,12 +100,28 @@ impl Arena {
     async fn refuse(&self, tar: Tar) -> UnpackError {
         match self.unpack(tar).await {
             Err(error @ ImageError::Layer { .. }) => {
-                assert_eq!(error.kind(), ImageErrorKind::Refused, "{error:?}");
+                let kind = error.kind();
                 match error {
+                    ImageError::Layer {
+                        source:
+                            LayerError::Unpack {
+                                source:
+                                    source @ UnpackError::Tar {
+                                        source: TarError::UnknownKind { .. },
+                                    },
+                            },
+                        ..
+                    } => {
+                        assert_eq!(kind, ImageErrorKind::Unsupported, "{source:?}");
+                        source
+                    }
                     ImageError::Layer {
                         source: LayerError::Unpack { source },
                         ..
-                    } => source,
+                    } => {
+                        assert_eq!(kind, ImageErrorKind::Refused, "{source:?}");
+                        source
+                    }
                     other => panic!("refused for another reason: {other:?}"),
                 }
             }

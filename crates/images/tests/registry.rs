@@ -558,6 +558,125 @@ impl Fake {
     }
 }
 
+const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+#[tokio::test]
+async fn images_with_the_media_types_of_old_and_odd_registries_run() {
+    let world = World::new();
+    let plain = tar::Builder::new(Vec::new()).into_inner().unwrap();
+    let packed = zstd::encode_all(plain.as_slice(), 3).unwrap();
+    let docker = "application/vnd.docker.image.rootfs";
+    let image_config = "application/vnd.docker.container.image.v1+json";
+    let rows = [
+        (
+            "application/octet-stream",
+            format!("{docker}.diff.tar.gzip"),
+        ),
+        ("", format!("{docker}.diff.tar.gzip")),
+        ("application/json", format!("{docker}.diff.tar.gzip")),
+        ("text/html", format!("{docker}.diff.tar.gzip")),
+        (image_config, format!("{docker}.diff.tar.zstd")),
+        (image_config, format!("{docker}.foreign.diff.tar")),
+        (
+            "application/octet-stream",
+            format!("{docker}.foreign.diff.tar.zstd"),
+        ),
+    ];
+    for (at, (config_type, layer_type)) in rows.iter().enumerate() {
+        let mut fake = Fake::of(&packed, packed.len() as u64);
+        let config = fake.config.clone();
+        let diff_id = (
+            Digest::of(&packed).to_string(),
+            Digest::of(&plain).to_string(),
+        );
+        fake.config = config.replace(&diff_id.0, &diff_id.1);
+        let digest = Digest::of(fake.config.as_bytes()).to_string();
+        fake.manifest = fake
+            .manifest
+            .replace(&fake.config_digest, &digest)
+            .replace(OCI_CONFIG, config_type)
+            .replace(OCI_LAYER, layer_type)
+            .replacen(
+                '{',
+                "{\"mediaType\":\"application/vnd.docker.distribution.manifest.v2+json\",",
+                1,
+            );
+        fake.config_digest = digest;
+        let packed = packed.clone();
+        let server = scripted(&fake, move |_| answer("200 OK", "", &packed));
+        let name = reference(&format!("{}/app:v1", server.host));
+        let pulled = world.store(&at.to_string()).ensure(&name, &options()).await;
+        pulled.unwrap_or_else(|error| panic!("{config_type} {layer_type}: {error:?}"));
+    }
+}
+
+/// A home with one configuration of Docker's, and the sources that read it.
+fn home_with(dir: &Path, config: &str) -> AuthSources {
+    let file = dir.join("config.json");
+    fs::write(&file, config).unwrap();
+    AuthSources::file(file)
+}
+
+/// Credentials that cannot be looked up, and a word of what must be said of them.
+const UNUSABLE: [(&str, &str); 4] = [
+    (
+        r#"{"auths":{},"credsStore":"not-installed"}"#,
+        "docker-credential-not-installed",
+    ),
+    (r#"{"auths":"#, "is not valid"),
+    (r#"{"credsStore":"../../bin/sh"}"#, "../../bin/sh"),
+    ("[1, 2]", "is not valid"),
+];
+
+#[tokio::test]
+async fn unusable_credentials_do_not_hinder_a_pull_that_needs_none() {
+    let world = World::new();
+    let fake = Fake::new();
+    let packed = fake.packed.clone();
+    let server = scripted(&fake, move |_| answer("200 OK", "", &packed));
+    let name = reference(&format!("{}/app:v1", server.host));
+    for (at, (config, _)) in UNUSABLE.iter().enumerate() {
+        let auth = home_with(&world.dir, config);
+        let store = world.store(&at.to_string());
+        let pulled = store.ensure(&name, &PullOptions::new(auth)).await;
+        pulled.unwrap_or_else(|error| panic!("{config}: {error:?}"));
+    }
+}
+
+#[tokio::test]
+async fn unusable_credentials_are_named_when_the_registry_wants_some() {
+    let world = World::new();
+    let server = Server::scripted(|_| {
+        let challenge = "WWW-Authenticate: Basic realm=\"r\"\r\n";
+        answer("401 Unauthorized", challenge, b"who are you")
+    });
+    let name = reference(&format!("{}/app:v1", server.host));
+    for (at, (config, word)) in UNUSABLE.iter().enumerate() {
+        let auth = home_with(&world.dir, config);
+        let store = world.store(&at.to_string());
+        let error = store
+            .ensure(&name, &PullOptions::new(auth))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.kind(),
+            ImageErrorKind::Credentials,
+            "{config}: {error:?}"
+        );
+        assert_eq!(error.raw(), Some("who are you"));
+        let ImageError::Auth { source, .. } = error else {
+            panic!("{config}: {error:?}")
+        };
+        let said = source.to_string();
+        assert!(
+            said.contains(word) && said.contains("config.json"),
+            "{said}"
+        );
+        assert_eq!(source.path(), world.dir.join("config.json"));
+    }
+}
+
 #[tokio::test]
 async fn a_redirect_does_not_carry_the_credential_away() {
     let world = World::new();

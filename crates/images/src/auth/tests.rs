@@ -178,3 +178,41 @@ esac
         other => panic!("{other:?}"),
     }
 }
+
+#[tokio::test]
+async fn empty_files_and_nulls_mean_no_credentials() {
+    let temp = tempfile::tempdir().unwrap();
+    for content in [
+        "",
+        " \n",
+        "null",
+        "{}",
+        r#"{"auths":null}"#,
+        r#"{"auths":null,"credHelpers":null,"credsStore":null}"#,
+        r#"{"auths":{"r.example":null},"credHelpers":{"r.example":null}}"#,
+        r#"{"auths":{"r.example":{"auth":null,"username":null}},"credsStore":""}"#,
+        r#"{"credHelpers":{"r.example":""}}"#,
+    ] {
+        let sources = AuthSources::file(write(temp.path(), "auth.json", content));
+        let found = sources.credential(&reference("r.example/x")).await;
+        assert_eq!(found.unwrap(), None, "{content:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_broken_usual_file_does_not_hide_the_next_one() {
+    let temp = tempfile::tempdir().unwrap();
+    let home = temp.path();
+    write(home, ".config/containers/auth.json", "{\"auths\":");
+    let docker = r#"{"auths": {"a.example": {"username": "docker", "password": "1"}}}"#;
+    write(home, ".docker/config.json", docker);
+    let variable = |name: &str| (name == "HOME").then(|| home.to_owned());
+    let sources = AuthSources::from_variables(None, variable);
+    let found = sources.credential(&reference("a.example/x")).await;
+    assert_eq!(found.unwrap(), Some(password("docker", "1")));
+    let missing = sources.credential(&reference("b.example/x")).await;
+    assert!(
+        matches!(missing, Err(AuthError::ParseFile { .. })),
+        "{missing:?}"
+    );
+}

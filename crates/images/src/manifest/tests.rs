@@ -182,3 +182,111 @@ fn a_config_must_fit_its_manifest_and_the_machine() {
         Err(ManifestError::WrongPlatform { .. })
     ));
 }
+
+/// A manifest of Docker's schema 2 with this type of config.
+fn docker_manifest(config_type: Value) -> Value {
+    let mut value = manifest(1);
+    value["mediaType"] = DOCKER_MANIFEST.into();
+    value["config"]["mediaType"] = config_type;
+    value
+}
+
+#[test]
+fn old_docker_manifests_may_have_a_wrong_type_of_config() {
+    for wrong in [
+        "",
+        "application/octet-stream",
+        "application/json",
+        "text/html",
+    ] {
+        let parsed = parse_value(&docker_manifest(wrong.into()));
+        assert!(
+            matches!(parsed, Ok(Document::Manifest(_))),
+            "{wrong}: {parsed:?}"
+        );
+        // In OCI's own format nobody ever wrote that.
+        let mut oci = docker_manifest(wrong.into());
+        oci["mediaType"] = OCI_MANIFEST.into();
+        assert!(
+            matches!(parse_value(&oci), Err(ManifestError::NotAnImage { .. })),
+            "{wrong}"
+        );
+        // With anything else among the layers it is no image at all.
+        let mut artefact = docker_manifest(wrong.into());
+        artefact["layers"][0]["mediaType"] = "application/vnd.cncf.helm.chart.content.v1".into();
+        assert!(
+            matches!(parse_value(&artefact), Err(ManifestError::LayerType { .. })),
+            "{wrong}"
+        );
+    }
+    assert!(parse_value(&docker_manifest(Value::Null)).is_ok());
+    for other in ["application/vnd.cncf.helm.config.v1+json", "text/plain"] {
+        let parsed = parse_value(&docker_manifest(other.into()));
+        assert!(
+            matches!(parsed, Err(ManifestError::NotAnImage { .. })),
+            "{other}"
+        );
+    }
+}
+
+#[test]
+fn layers_of_dockers_other_types_are_known() {
+    let docker = "application/vnd.docker.image.rootfs";
+    for layer_type in ["diff.tar.zstd", "foreign.diff.tar", "foreign.diff.tar.zstd"] {
+        let mut value = docker_manifest(DOCKER_CONFIG.into());
+        value["layers"][0]["mediaType"] = format!("{docker}.{layer_type}").into();
+        let parsed = parse_value(&value);
+        assert!(matches!(parsed, Ok(Document::Manifest(_))), "{parsed:?}");
+    }
+}
+
+#[test]
+fn null_is_as_absent() {
+    let mut value = manifest(0);
+    value["layers"] = Value::Null;
+    value["mediaType"] = Value::Null;
+    value["manifests"] = Value::Null;
+    let Document::Manifest(parsed) = parse_value(&value).unwrap() else {
+        panic!("not a manifest")
+    };
+    assert_eq!(parsed.layers, []);
+    let mut entry = entry("linux", "amd64", None);
+    entry["mediaType"] = Value::Null;
+    let index =
+        json!({"schemaVersion": 2, "mediaType": null, "manifests": [entry], "layers": null});
+    assert!(matches!(parse_value(&index).unwrap(), Document::Index(_)));
+    let empty = json!({"schemaVersion": 2, "manifests": null});
+    assert!(matches!(parse_value(&empty).unwrap(), Document::Index(_)));
+    // Absent altogether it stays unclear.
+    let mut value = manifest(0);
+    value.as_object_mut().unwrap().remove("layers");
+    assert!(matches!(
+        parse_value(&value),
+        Err(ManifestError::Unclear { .. })
+    ));
+}
+
+#[test]
+fn an_image_without_os_is_for_linux() {
+    for os in [Value::Null, "".into()] {
+        let mut entry = entry("linux", "amd64", None);
+        entry["platform"]["os"] = os;
+        assert!(pick(vec![entry.clone()], "amd64").is_ok());
+        let error = pick(vec![entry], "s390x").unwrap_err().to_string();
+        assert!(error.ends_with("it is for: linux/amd64"), "{error}");
+    }
+    let Document::Manifest(manifest) = parse_value(&manifest(0)).unwrap() else {
+        panic!("not a manifest")
+    };
+    let host = Platform::host();
+    let check = |os: Value, architecture: Value| {
+        let config = json!({"os": os, "architecture": architecture, "rootfs": {"type": null}});
+        let limits = ImageLimits::default();
+        ConfigFile::parse(config.to_string().as_bytes(), &manifest, &host, &limits).is_ok()
+    };
+    assert!(check(Value::Null, host.architecture.clone().into()));
+    assert!(check("".into(), "".into()));
+    assert!(check("linux".into(), Value::Null));
+    assert!(!check("windows".into(), "".into()));
+    assert!(!check(Value::Null, "riscv64000".into()));
+}

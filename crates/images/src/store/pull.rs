@@ -76,15 +76,22 @@ impl Pull<'_> {
         let now = SystemTime::now();
         let stamp = Stamp::of(&self.blame.0).filter(|stamp| stamp.is_settled(now));
         let spool_dir = inner.paths.ingest_dir();
-        let source =
+        let (source, withheld) =
             Source::open(self.blame, &self.options.auth, &inner.limits, &spool_dir).await?;
-        let resolved = self.resolve(&source).await?;
+        match self.fetch(&source, stamp).await {
+            Ok(image) => Ok(image),
+            Err(error) => Err(self.blame.credentials(error, withheld)),
+        }
+    }
+
+    async fn fetch(&self, source: &Source, stamp: Option<Stamp>) -> Result<Image, ImageError> {
+        let resolved = self.resolve(source).await?;
         self.report(PullProgress::Resolved {
             digest: resolved.digest,
             layers: resolved.manifest.layers.len(),
             bytes_total: resolved.manifest.layer_bytes(),
         });
-        self.fetch_layers(&source, &resolved).await?;
+        self.fetch_layers(source, &resolved).await?;
         let record = RefRecord {
             reference: self.blame.0.clone(),
             digest: resolved.digest,
