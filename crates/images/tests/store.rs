@@ -317,11 +317,14 @@ async fn a_layer_of_zeros_takes_no_disk_and_is_no_bomb() {
     );
 }
 
+/// A name, where it has data and how much, and its size.
+type HoledFile<'a> = (&'a str, &'a [(usize, usize)], usize);
+
 #[tokio::test]
 async fn zeros_become_holes_wherever_they_are_and_nothing_else_changes() {
     let world = World::new();
     const MIB: usize = 1 << 20;
-    let cases: [(&str, &[(usize, usize)], usize); 6] = [
+    let cases: [HoledFile<'_>; 6] = [
         ("empty", &[], 0),
         ("short", &[], 10),
         ("all", &[], 4 * MIB),
