@@ -11,7 +11,8 @@ use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::CWD;
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, move_mount, open_tree,
     unmount as unmount_at,
@@ -188,6 +189,31 @@ pub fn points_under(folder: &Path) -> Result<Vec<PathBuf>, MountError> {
 /// The table cannot be read or understood.
 pub fn is_mount_point(path: &Path) -> Result<bool, MountError> {
     Ok(MountTable::read()?.at(path).is_some())
+}
+
+/// Tells whether a path is the root of a mount; false where nothing is. The path itself may not be
+/// a link: whoever could write there would choose what is looked at.
+///
+/// Asks the kernel alone, never the server of a file system: it does not hang with one, and it
+/// reads no table.
+///
+/// # Errors
+/// The kernel will not say.
+pub fn is_root_of_mount(path: &Path) -> io::Result<bool> {
+    let flags = AtFlags::NO_AUTOMOUNT | AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
+    let found = match statx(CWD, path, flags, StatxFlags::MNT_ID) {
+        Ok(found) => found,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(false),
+        Err(errno) => return Err(errno.into()),
+    };
+    let known = found
+        .stx_attributes_mask
+        .contains(StatxAttributes::MOUNT_ROOT);
+    match known {
+        true => Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
+        // Before Linux 5.8 only the table tells.
+        false => Ok(is_mount_point(&resolve(path)?)?),
+    }
 }
 
 /// Source: proc(5): id, parent, device, root, target, options, optional fields, `-`, type.
@@ -372,6 +398,18 @@ mod tests {
             [22, 23, 24, 9].map(is_shared),
             [Some(false), Some(true), Some(false), None]
         );
+    }
+
+    #[test]
+    fn the_root_of_a_mount_is_told_from_a_folder_and_from_nothing() {
+        assert!(is_root_of_mount(Path::new("/proc")).expect("asked"));
+        assert!(!is_root_of_mount(Path::new("/proc/sys")).expect("asked"));
+        assert!(!is_root_of_mount(Path::new("/no/such/path")).expect("asked"));
+        // A link is not what it leads to.
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/proc", &link).expect("made");
+        assert!(!is_root_of_mount(&link).expect("asked"));
     }
 
     #[test]

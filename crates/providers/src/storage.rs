@@ -18,6 +18,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use sutler_api::agent::{AgentWhy, OperationReport, VolumeOperation, VolumeReport};
 use sutler_api::definition::SecretRef;
@@ -26,9 +27,11 @@ use sutler_csi::{PluginClient, PluginFacts};
 use sutler_ids::Problem;
 use sutler_ids::{AgentName, PluginName, TaskId, VolumeId};
 use sutler_store::{CommitError, LoadError, Store, Table};
-use sutler_volume_core::CallId;
+use sutler_volume_core::{CallId, Seen};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+
+pub use look::LOOK_WITHIN;
 
 /// Volume records, by volume id.
 pub(crate) const VOLUMES: Table = Table("volumes");
@@ -45,6 +48,8 @@ pub struct StorageConfig {
     pub boot_id: String,
     /// The agent's journal.
     pub store: Store,
+    /// Longest wait for a look at a mount, [`LOOK_WITHIN`] outside tests.
+    pub look_within: Duration,
 }
 
 /// Where a published volume is on the machine.
@@ -124,7 +129,7 @@ pub(crate) enum Input {
     Why(VolumeId, oneshot::Sender<Option<AgentWhy>>),
     VolumesOf(PluginName, oneshot::Sender<usize>),
     Ended(calls::CallEnded),
-    Looked(VolumeId, CallId, bool),
+    Looked(VolumeId, CallId, Seen),
     /// Bytes used, if the plugin has told.
     Used(VolumeId, Option<u64>),
 }

@@ -135,6 +135,18 @@ pub enum Mount {
     Target,
 }
 
+/// What a look at a mount has shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// It is there and answers.
+    Stands,
+    /// It is not there, or what serves its file system is gone: the kernel says so.
+    Gone,
+    /// The kernel could not be asked, or its file system has not answered in time. That is no
+    /// evidence: nothing is taken down for it.
+    NotKnown(Problem),
+}
+
 /// A definite good answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
@@ -214,8 +226,8 @@ pub enum Event {
     Looked {
         /// Which.
         call_id: CallId,
-        /// Whether the mount is there and answers.
-        stands: bool,
+        /// What.
+        seen: Seen,
     },
     /// The time that was asked for has come.
     Due,

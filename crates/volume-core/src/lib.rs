@@ -29,8 +29,8 @@ mod told;
 mod users;
 
 pub use event::{
-    Abilities, Answer, Call, CallId, Denied, Effect, Event, Expanded, Failure, Mount, Rpc, Step,
-    Verdict,
+    Abilities, Answer, Call, CallId, Denied, Effect, Event, Expanded, Failure, Mount, Rpc, Seen,
+    Step, Verdict,
 };
 pub use machine::Volume;
 pub use record::{

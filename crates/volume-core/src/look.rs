@@ -9,19 +9,29 @@
 //! ```text
 //!              acquire, unpublished            looks              it stands
 //!   Trusted ─────────────────────────► Due ───────────► Asked ─────────────► Trusted
-//!      ▲                                                  │ it is gone
-//!      └──────────────── staged, published ◄───── Lost ◄──┘
+//!      ▲                                ▲  a while later  │ │ it is gone
+//!      │                                └──── Later ◄─────┘ │
+//!      │                                   nobody knows     │
+//!      └──────────────── staged, published ◄───── Lost ◄────┘
 //! ```
+//!
+//! A look without an answer is no evidence. Whoever waits goes on waiting, with the reason in
+//! sight; whoever has the mount keeps it.
 
 use sutler_api::Timestamp;
+use sutler_ids::Problem;
 
-use crate::event::{CallId, Effect, Mount, Rpc};
+use crate::event::{CallId, Effect, Mount, Rpc, Seen};
 use crate::machine::Volume;
 use crate::plan::{self, Goal};
 use crate::record::{Phase, Settled};
 
+/// Wait before a mount is looked at again of which nothing is known: a file system whose server
+/// is away is back in minutes, if at all.
+const LOOK_AGAIN_MS: i64 = 15_000;
+
 /// What is thought of the volume's present mount.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum Look {
     /// Made or seen since somebody last asked for it.
     #[default]
@@ -30,6 +40,13 @@ pub(crate) enum Look {
     Due,
     /// Being looked at.
     Asked(CallId),
+    /// The last look told nothing.
+    Later {
+        /// When it is looked again.
+        at: Timestamp,
+        /// Why nothing is known.
+        problem: Problem,
+    },
     /// Gone.
     Lost,
 }
@@ -63,10 +80,27 @@ impl Volume {
         self.live.look == Look::Trusted || self.mount_in_question().is_none()
     }
 
+    /// Gives why it is not known whether the volume's mount may be handed on.
+    pub(crate) fn mount_problem(&self) -> Option<&Problem> {
+        match &self.live.look {
+            Look::Later { problem, .. } if self.mount_in_question().is_some() => Some(problem),
+            Look::Trusted | Look::Due | Look::Asked(_) | Look::Later { .. } | Look::Lost => None,
+        }
+    }
+
     /// Looks, if that is due. The plugin need not be up for it.
-    pub(crate) fn look(&mut self) {
-        if self.live.look != Look::Due {
-            return;
+    pub(crate) fn look(&mut self, now: Timestamp) {
+        match &self.live.look {
+            Look::Due => {}
+            Look::Later { at, .. } if *at <= now => self.live.look = Look::Due,
+            Look::Later { at, .. } => {
+                let at = *at;
+                if self.mount_in_question().is_some() {
+                    self.live.effects.push(Effect::WakeAt(at));
+                }
+                return;
+            }
+            Look::Trusted | Look::Asked(_) | Look::Lost => return,
         }
         if let Some(mount) = self.mount_in_question() {
             let call_id = self.next_call_id();
@@ -76,20 +110,33 @@ impl Volume {
     }
 
     /// Takes what was seen. An answer to an earlier look changes nothing.
-    pub(crate) fn on_looked(&mut self, call_id: CallId, stands: bool, now: Timestamp) {
+    pub(crate) fn on_looked(&mut self, call_id: CallId, seen: Seen, now: Timestamp) {
         if self.live.look != Look::Asked(call_id) {
             return;
         }
-        if stands {
-            self.live.look = Look::Trusted;
-            return;
-        }
-        self.live.look = Look::Lost;
-        let what = match self.mount_in_question() {
-            Some(Mount::Staging) => "its staging mount is gone without our doing; it is made anew",
-            Some(Mount::Target) | None => "its mount is gone without our doing; it is made anew",
+        let place = match self.mount_in_question() {
+            Some(Mount::Staging) => "staging mount",
+            Some(Mount::Target) | None => "mount",
         };
-        self.live.story.note(what, now);
+        let (look, what) = match seen {
+            Seen::Stands => (Look::Trusted, None),
+            Seen::Gone => (
+                Look::Lost,
+                Some(format!(
+                    "its {place} is gone without our doing; it is made anew"
+                )),
+            ),
+            Seen::NotKnown(problem) => {
+                let at = now.saturating_add(jiff::SignedDuration::from_millis(LOOK_AGAIN_MS));
+                let what = format!("whether its {place} stands is not known");
+                let at = at.unwrap_or(now);
+                (Look::Later { at, problem }, Some(what))
+            }
+        };
+        self.live.look = look;
+        if let Some(what) = what {
+            self.live.story.note(what, now);
+        }
     }
 
     /// Gives the call that clears away what is left of a lost mount.

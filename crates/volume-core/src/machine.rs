@@ -204,8 +204,8 @@ impl Volume {
                 Ok("plugin")
             }
             Event::Ended { call_id, result } => Ok(self.on_ended(call_id, result, now)),
-            Event::Looked { call_id, stands } => {
-                self.on_looked(call_id, stands, now);
+            Event::Looked { call_id, seen } => {
+                self.on_looked(call_id, seen, now);
                 Ok("looked")
             }
             Event::Due => {
@@ -316,7 +316,7 @@ impl Volume {
 
     /// Makes the next call, if there is one to make.
     fn advance(&mut self, now: Timestamp) {
-        self.look();
+        self.look(now);
         if self.live.open.is_some() || self.live.up.is_none() {
             return;
         }

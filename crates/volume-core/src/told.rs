@@ -134,7 +134,8 @@ impl Volume {
             return Some(self.missing_problem());
         }
         let live = &self.live;
-        live.problem.clone().or_else(|| live.unverified.clone())
+        let problem = live.problem.as_ref().or(self.mount_problem());
+        problem.or(live.unverified.as_ref()).cloned()
     }
 
     /// Gives the volume's state for the master.

@@ -81,6 +81,7 @@ impl Spine {
             agent_name: ground.machine.name.clone(),
             boot_id: ground.machine.facts.boot_id.clone(),
             store: ground.store.clone(),
+            look_within: storage::LOOK_WITHIN,
         };
         let (storage, storage_task) = storage::recover(config, to_us).map_err(|error| {
             SpineEnd::Fatal(StartError::RecoverStorage {

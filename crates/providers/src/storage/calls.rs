@@ -9,11 +9,12 @@ use sutler_api::volume::AccessType;
 use sutler_csi::{
     AccessMode, Capability, CapacityRange, CsiError, LaneKind, Lanes, Secrets, call as args,
 };
+use sutler_host::mounts::is_root_of_mount;
 use sutler_ids::VolumeId;
 use sutler_ids::{Bytes, ErrorKind, Problem};
 use sutler_volume_core::{Answer, Call, CallId, Created, Expanded, Failure, Mount, Rpc, Verdict};
 
-use super::machine_state::{VolumePaths, is_mounted};
+use super::machine_state::VolumePaths;
 use super::says::{folder_failure, problem, still_mounted, verdict};
 use super::{PluginUp, secrets};
 
@@ -287,7 +288,7 @@ impl Job {
                 Ok(Answer::Done)
             }
             Err(failure) if failure.verdict != Verdict::NotFound => Err(failure),
-            Err(failure) => match is_mounted(&path) {
+            Err(failure) => match is_root_of_mount(&path) {
                 Ok(false) => Err(failure),
                 Ok(true) | Err(_) => Err(Failure {
                     verdict: Verdict::NotNow,

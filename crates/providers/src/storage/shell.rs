@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::calls::{Job, Plugin};
+use super::look::Looks;
 use super::machine_state::VolumePaths;
 use super::outbox::Outbox;
 use super::{Input, PluginUp, Published, StorageConfig, StorageEvent, VOLUMES};
@@ -41,6 +42,7 @@ pub(crate) struct Shell {
     pub(crate) calls: JoinSet<()>,
     /// Volumes of which the use was asked and not told yet.
     pub(crate) stats_open: HashSet<VolumeId>,
+    pub(crate) looks: Looks,
     /// Steps of the batch that is being gathered.
     steps: Vec<(VolumeId, Step)>,
     forgotten: Vec<VolumeId>,
@@ -54,6 +56,7 @@ impl Shell {
         out: mpsc::UnboundedSender<StorageEvent>,
     ) -> Self {
         let mut shell = Self {
+            looks: Looks::new(config.look_within),
             config,
             volumes: HashMap::new(),
             plugins: HashMap::new(),
@@ -163,8 +166,8 @@ impl Shell {
                 let (call_id, result) = (ended.call_id, ended.result);
                 self.send(ended.volume_id, Event::Ended { call_id, result });
             }
-            Input::Looked(volume_id, call_id, stands) => {
-                self.send(volume_id, Event::Looked { call_id, stands });
+            Input::Looked(volume_id, call_id, seen) => {
+                self.send(volume_id, Event::Looked { call_id, seen });
             }
             Input::Used(volume_id, used) => {
                 self.stats_open.remove(&volume_id);

@@ -40,6 +40,7 @@ fn config(dir: &tempfile::TempDir) -> StorageConfig {
         agent_name: "here".parse().unwrap(),
         boot_id: "boot".to_owned(),
         store: store.unwrap(),
+        look_within: Duration::from_millis(200),
     }
 }
 
@@ -387,6 +388,82 @@ async fn a_task_never_gets_the_bare_folder_of_a_volume_whose_mount_is_gone() {
     bench.acquired("d").await.unwrap();
     assert_eq!(bench.plugin.count(Rpc::Publish), 2);
     assert_eq!(bench.plugin.violations(), Vec::<String>::new());
+}
+
+/// A file system whose server never says a word: whoever asks it hangs until it is gone.
+struct Mute {
+    target: std::path::PathBuf,
+    // Closed after the unmount; with it go all who hang.
+    _server: std::fs::File,
+}
+
+impl Mute {
+    fn over(target: std::path::PathBuf) -> Self {
+        use std::os::fd::AsRawFd;
+        let open = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/fuse");
+        let server = open.expect("the kernel has FUSE");
+        let data = format!(
+            "fd={},rootmode=40000,user_id=0,group_id=0",
+            server.as_raw_fd()
+        );
+        let data = std::ffi::CString::new(data).unwrap();
+        let none = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("mute", &target, "fuse", none, Some(data.as_c_str()))
+            .expect("run as root");
+        Self {
+            target,
+            _server: server,
+        }
+    }
+}
+
+impl Drop for Mute {
+    fn drop(&mut self) {
+        let flags = rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::FORCE;
+        rustix::mount::unmount(&self.target, flags).expect("it is mounted");
+    }
+}
+
+#[tokio::test]
+async fn a_mount_that_does_not_answer_is_not_taken_from_whoever_holds_it() {
+    let fake = FakeConfig {
+        touches_files: true,
+        ..FakeConfig::default()
+    };
+    let mut bench = Bench::created(fake).await;
+    let target = bench
+        .dir
+        .path()
+        .join(format!("volumes/{}/target", volume_id()));
+    bench
+        .plugin
+        .set_fault(Rpc::Publish, When::Next, Fault::DoThenHold);
+    bench.handle.acquire(volume_id(), task("writer"), false);
+    bench.plugin.wait_calls(Rpc::Publish, 1).await;
+    while !target.is_dir() {
+        tokio::task::yield_now().await;
+    }
+    let mount = Mute::over(target);
+    bench.plugin.release();
+    bench.acquired("writer").await.unwrap();
+    bench.handle.acquire(volume_id(), task("reader"), true);
+    let waits = |report: &VolumeReport| {
+        let problem = report.problem.as_ref()?;
+        problem.what.contains("is not known").then_some(())
+    };
+    bench
+        .until(|event| match event {
+            StorageEvent::Volume(report) => waits(&report),
+            _ => None,
+        })
+        .await;
+    assert_eq!(bench.plugin.count(Rpc::Unpublish), 0);
+    assert_eq!(bench.plugin.count(Rpc::Unstage), 0);
+    assert_eq!(bench.plugin.violations(), Vec::<String>::new());
+    drop(mount);
 }
 
 #[tokio::test]

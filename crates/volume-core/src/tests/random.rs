@@ -25,6 +25,7 @@ enum Happening {
         target: bool,
     },
     LookAnswers,
+    LookHangs,
     /// The back end does it (or not) and the answer is lost or is an error.
     AnswerNext {
         done: bool,
@@ -45,6 +46,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         (any::<bool>(), any::<bool>())
             .prop_map(|(staging, target)| Happening::Unmount { staging, target }),
         Just(Happening::LookAnswers),
+        Just(Happening::LookHangs),
         (any::<bool>(), proptest::option::of(0_u8..5))
             .prop_map(|(done, verdict)| Happening::AnswerNext { done, verdict }),
         Just(Happening::AnswerNext {
@@ -176,8 +178,8 @@ impl Slow {
 
     fn answer_look(&mut self) {
         if let Some((call_id, mount)) = self.look.take() {
-            let stands = self.world.backend.shows(mount);
-            self.send(Event::Looked { call_id, stands });
+            let seen = seen(self.world.backend.shows(mount));
+            self.send(Event::Looked { call_id, seen });
         }
     }
 
@@ -226,6 +228,16 @@ impl Slow {
                 self.world.backend.target_mounted &= !target;
             }
             Happening::LookAnswers => self.answer_look(),
+            Happening::LookHangs => {
+                if let Some((call_id, _)) = self.look.take() {
+                    let problem = sutler_ids::Problem::new(
+                        sutler_ids::ErrorKind::Unavailable,
+                        "the look has no answer",
+                    );
+                    let seen = Seen::NotKnown(problem);
+                    self.send(Event::Looked { call_id, seen });
+                }
+            }
             Happening::AnswerNext { done, verdict } => self.answer(*done, *verdict),
             Happening::Due => {
                 self.world.clock_ms += 60_000;

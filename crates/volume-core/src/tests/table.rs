@@ -828,7 +828,8 @@ fn an_answer_to_an_earlier_look_does_not_count() {
     let early = ask(volume, "b");
     let late = ask(volume, "c");
     let mut answer = |call_id, stands| {
-        let event = Event::Looked { call_id, stands };
+        let seen = seen(stands);
+        let event = Event::Looked { call_id, seen };
         volume.on_event(event, at(9)).unwrap().effects.len()
     };
     assert_eq!(answer(early, true), 0, "it was seen before the second came");
@@ -850,8 +851,8 @@ fn a_lost_mount_that_cannot_be_made_anew_fails_who_waits_and_is_tried_again_slow
         panic!("it looks: {step:?}");
     };
     assert_eq!(mount, Mount::Target);
-    let stands = false;
-    let step = volume.on_event(Event::Looked { call_id, stands }, at(9));
+    let seen = Seen::Gone;
+    let step = volume.on_event(Event::Looked { call_id, seen }, at(9));
     let unpublish = open_call(step.unwrap());
     assert_eq!(unpublish.rpc, Rpc::Unpublish);
     let done = Event::Ended {
@@ -869,4 +870,75 @@ fn a_lost_mount_that_cannot_be_made_anew_fails_who_waits_and_is_tried_again_slow
     assert_eq!(step.effects.iter().filter(|e| told(e)).count(), 1);
     assert!(matches!(step.effects.last(), Some(Effect::WakeAt(_))));
     assert!(volume.record().users.contains_key(&task("a")));
+}
+
+#[test]
+fn a_look_without_an_answer_takes_nothing_from_whoever_holds_the_mount() {
+    let mut world = created(ALL);
+    acquire(&mut world, "a", false);
+    let volume = world.volume.as_mut().unwrap();
+    let event = Event::Acquire {
+        task_id: task("b"),
+        read_only: true,
+    };
+    let look = |step: &Step| {
+        step.effects.iter().find_map(|effect| match effect {
+            Effect::Look { call_id, .. } => Some(*call_id),
+            _ => None,
+        })
+    };
+    let step = volume.on_event(event, at(9)).unwrap();
+    let problem = Problem::new(ErrorKind::Unavailable, "no answer");
+    let seen = Seen::NotKnown(problem.clone());
+    let call_id = look(&step).unwrap();
+    let step = volume
+        .on_event(Event::Looked { call_id, seen }, at(10))
+        .unwrap();
+    assert!(matches!(step.effects[..], [Effect::WakeAt(_)]), "{step:?}");
+    assert_eq!(volume.problem(), Some(problem), "the wait has a reason");
+    // Whatever else comes, it waits for a look, and another look comes.
+    let step = volume.on_event(Event::PluginUp(ALL), at(11)).unwrap();
+    assert!(!step.effects.iter().any(|e| matches!(
+        e,
+        Effect::Call(call) if call.rpc != Rpc::Verify
+    )));
+    let step = volume.on_event(Event::Due, at(60_000)).unwrap();
+    let call_id = look(&step).unwrap();
+    let seen = Seen::Stands;
+    let step = volume
+        .on_event(Event::Looked { call_id, seen }, at(60_001))
+        .unwrap();
+    let told = |effect: &Effect| matches!(effect, Effect::TellAcquired { result: Ok(_), .. });
+    assert!(step.effects.iter().any(told), "{step:?}");
+    assert_eq!(volume.problem(), None);
+}
+
+#[test]
+fn a_volume_that_nobody_wants_comes_down_though_its_mount_is_not_known() {
+    let mut world = created(NONE);
+    acquire(&mut world, "a", false);
+    let volume = world.volume.as_mut().unwrap();
+    let event = Event::Acquire {
+        task_id: task("b"),
+        read_only: true,
+    };
+    let step = volume.on_event(event, at(9)).unwrap();
+    let Some(Effect::Look { call_id, .. }) = step.effects.first() else {
+        panic!("it looks: {step:?}");
+    };
+    let seen = Seen::NotKnown(Problem::new(ErrorKind::Unavailable, "no answer"));
+    let event = Event::Looked {
+        call_id: *call_id,
+        seen,
+    };
+    volume.on_event(event, at(10)).unwrap();
+    for name in ["a", "b"] {
+        let event = Event::Release {
+            task_id: task(name),
+        };
+        let step = volume.on_event(event, at(11)).unwrap();
+        if name == "b" {
+            assert_eq!(open_call(step).rpc, Rpc::Unpublish);
+        }
+    }
 }

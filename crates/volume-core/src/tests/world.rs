@@ -325,8 +325,8 @@ impl World {
                 });
             }
             Effect::Look { call_id, mount } => {
-                let stands = self.backend.shows(mount);
-                return self.send(Event::Looked { call_id, stands });
+                let seen = seen(self.backend.shows(mount));
+                return self.send(Event::Looked { call_id, seen });
             }
             Effect::WakeAt(time) => {
                 self.clock_ms = self
@@ -383,5 +383,13 @@ impl World {
         if record.users.is_empty() {
             assert!(!self.backend.published && !self.backend.staged && !self.backend.attached);
         }
+    }
+}
+
+/// What a look tells that has an answer.
+pub(super) fn seen(stands: bool) -> Seen {
+    match stands {
+        true => Seen::Stands,
+        false => Seen::Gone,
     }
 }
