@@ -7,12 +7,13 @@
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sutler_ids::{ErrorKind, Problem, SaidBy, VolumeId};
 use sutler_volume_core::{CallId, Mount, Seen};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 use super::Input;
 use super::machine_state::VolumePaths;
@@ -31,7 +32,7 @@ const LOOKS_MAX: usize = 16;
 pub(crate) struct Looks {
     within: Duration,
     permits: Arc<Semaphore>,
-    places: Arc<Mutex<HashSet<PathBuf>>>,
+    places: Arc<Places>,
 }
 
 impl Looks {
@@ -49,20 +50,21 @@ impl Looks {
         path: PathBuf,
         look: impl FnOnce() -> io::Result<bool> + Send + 'static,
     ) -> Seen {
-        let Some(place) = Place::take(&self.places, &path) else {
+        let until = Instant::now() + self.within;
+        // Whoever comes during a look needs one that begins later, and most end at once.
+        let Ok(place) = timeout_at(until, Place::take(&self.places, &path)).await else {
             return not_known(&path, "an earlier look at it has not come back".to_owned());
         };
-        let permits = Arc::clone(&self.permits);
-        let looking = async move {
-            let permit = permits.acquire_owned().await;
-            // Both are held until the thread is free again, however long nobody waits for it.
-            tokio::task::spawn_blocking(move || {
-                let _held = (permit, place);
-                look()
-            })
-            .await
+        let Ok(permit) = timeout_at(until, Arc::clone(&self.permits).acquire_owned()).await else {
+            let raw = format!("{LOOKS_MAX} looks at other places have not come back");
+            return not_known(&path, raw);
         };
-        match tokio::time::timeout(self.within, looking).await {
+        // Both are held until the thread is free again, however long nobody waits for it.
+        let looking = tokio::task::spawn_blocking(move || {
+            let _held = (permit, place);
+            look()
+        });
+        match timeout_at(until, looking).await {
             Ok(Ok(Ok(true))) => Seen::Stands,
             Ok(Ok(Ok(false))) => Seen::Gone,
             Ok(Ok(Err(error))) => not_known(&path, error.to_string()),
@@ -75,27 +77,47 @@ impl Looks {
     }
 }
 
+/// The places that are being looked at.
+#[derive(Debug, Default)]
+struct Places {
+    taken: Mutex<HashSet<PathBuf>>,
+    freed: Notify,
+}
+
+impl Places {
+    fn taken(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        // A set of paths is whole after every line, so a panic elsewhere has not torn it.
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A place that is being looked at, while the look lasts.
 struct Place {
-    places: Arc<Mutex<HashSet<PathBuf>>>,
+    places: Arc<Places>,
     path: PathBuf,
 }
 
 impl Place {
-    fn take(places: &Arc<Mutex<HashSet<PathBuf>>>, path: &Path) -> Option<Self> {
-        // A set of paths is whole after every line, so a panic elsewhere has not torn it.
-        let mut set = places.lock().unwrap_or_else(PoisonError::into_inner);
-        set.insert(path.to_owned()).then(|| Self {
-            places: Arc::clone(places),
-            path: path.to_owned(),
-        })
+    /// Waits until nobody looks at a place.
+    async fn take(places: &Arc<Places>, path: &Path) -> Self {
+        loop {
+            // Made before the set is asked, so that no end of a look is missed.
+            let freed = places.freed.notified();
+            if places.taken().insert(path.to_owned()) {
+                return Self {
+                    places: Arc::clone(places),
+                    path: path.to_owned(),
+                };
+            }
+            freed.await;
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut set = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        set.remove(&self.path);
+        self.places.taken().remove(&self.path);
+        self.places.freed.notify_waiters();
     }
 }
 
@@ -159,10 +181,29 @@ mod tests {
         assert!(matches!(second.await, Seen::NotKnown(_)));
         drop(release);
         // The thread comes back, and the place with it.
-        while !looks.places.lock().expect("whole").is_empty() {
-            tokio::task::yield_now().await;
-        }
+        drop(Place::take(&looks.places, &path).await);
         assert_eq!(looks.at(path, || Ok(false)).await, Seen::Gone);
+    }
+
+    #[tokio::test]
+    async fn a_look_waits_for_an_earlier_one_at_its_place_and_sees_for_itself() {
+        // Only a hung test reaches it.
+        let looks = Looks::new(Duration::from_secs(60));
+        let (release, held) = mpsc::channel::<()>();
+        let path = PathBuf::from("/v/target");
+        let first = looks.at(path.clone(), move || {
+            let _ = held.recv();
+            Ok(true)
+        });
+        let second = looks.at(path, || Ok(false));
+        let end_first = async {
+            while looks.places.taken().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            drop(release);
+        };
+        let (first, second, ()) = tokio::join!(first, second, end_first);
+        assert_eq!((first, second), (Seen::Stands, Seen::Gone));
     }
 
     #[tokio::test]
@@ -182,7 +223,7 @@ mod tests {
         assert!(matches!(one_more.await, Seen::NotKnown(_)));
         assert_eq!(looks.permits.available_permits(), 0);
         drop(release);
-        let _all = looks.permits.acquire_many(LOOKS_MAX as u32).await;
+        drop(looks.permits.acquire_many(LOOKS_MAX as u32).await);
         assert_eq!(looks.at("/v/more".into(), || Ok(true)).await, Seen::Stands);
     }
 }

@@ -1,6 +1,6 @@
 //! The shell against a fake plugin on a real socket, with a journal on a real file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sutler_api::agent::{Outcome, VolumeAct, VolumeOperation};
@@ -463,6 +463,52 @@ async fn a_mount_that_does_not_answer_is_not_taken_from_whoever_holds_it() {
     assert_eq!(bench.plugin.count(Rpc::Unpublish), 0);
     assert_eq!(bench.plugin.count(Rpc::Unstage), 0);
     assert_eq!(bench.plugin.violations(), Vec::<String>::new());
+    drop(mount);
+}
+
+#[tokio::test]
+async fn tasks_that_come_together_are_told_of_a_mount_that_stands_at_once() {
+    let fake = FakeConfig {
+        touches_files: true,
+        ..FakeConfig::default()
+    };
+    let mut bench = Bench::created(fake).await;
+    let target = bench
+        .dir
+        .path()
+        .join(format!("volumes/{}/target", volume_id()));
+    bench
+        .plugin
+        .set_fault(Rpc::Publish, When::Next, Fault::DoThenHold);
+    bench.handle.acquire(volume_id(), task("first"), true);
+    bench.plugin.wait_calls(Rpc::Publish, 1).await;
+    while !target.is_dir() {
+        tokio::task::yield_now().await;
+    }
+    let mount = Tmpfs::over(target);
+    bench.plugin.release();
+    bench.acquired("first").await.unwrap();
+    // Each asks for a look of its own, and the looks are under way together.
+    let names: Vec<String> = (0..8).map(|n| format!("reader-{n}")).collect();
+    for name in &names {
+        bench.handle.acquire(volume_id(), task(name), true);
+    }
+    let mut waiting: BTreeSet<TaskId> = names.iter().map(|name| task(name)).collect();
+    while !waiting.is_empty() {
+        let told = bench.until(|event| match event {
+            StorageEvent::Acquired {
+                task_id, result, ..
+            } => Some((task_id, result.is_ok())),
+            StorageEvent::Volume(report) => {
+                assert_eq!(report.problem, None, "it stands");
+                None
+            }
+            _ => None,
+        });
+        let (task_id, acquired) = told.await;
+        assert!(acquired, "{task_id}");
+        waiting.remove(&task_id);
+    }
     drop(mount);
 }
 
