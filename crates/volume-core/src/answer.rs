@@ -246,8 +246,8 @@ impl Volume {
             false => None,
         };
         self.move_to(back.unwrap_or_else(|| Phase::Settled(flight.from.clone())));
-        // Users that had it before its mount was lost still hold it: without a pause the same
-        // call would be made and refused for ever.
+        // Users of before a restart are not known to wait and stay: without a pause the same call
+        // would be made and refused for ever.
         if !self.record.users.is_empty() {
             self.wait_slowly(failure.problem, now);
         }

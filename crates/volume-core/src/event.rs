@@ -140,8 +140,9 @@ pub enum Mount {
 pub enum Seen {
     /// It is there and answers.
     Stands,
-    /// It is not there, or what serves its file system is gone: the kernel says so.
-    Gone,
+    /// It is not there, or what serves its file system is gone: the kernel says so, in these
+    /// words.
+    Gone(Problem),
     /// The kernel could not be asked, or its file system has not answered in time. That is no
     /// evidence: nothing is taken down for it.
     NotKnown(Problem),

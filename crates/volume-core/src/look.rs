@@ -9,14 +9,16 @@
 //! ```text
 //!              acquire, unpublished            looks              it stands
 //!   Trusted ─────────────────────────► Due ───────────► Asked ─────────────► Trusted
-//!      ▲                                ▲  a while later  │ │ it is gone
+//!      ▲                                ▲  a while later  │ │ it is gone,
+//!      │                                │  or a release   │ │ and nobody holds it
 //!      │                                └──── Later ◄─────┘ │
-//!      │                                   nobody knows     │
+//!      │                        nobody knows, or it is held │
 //!      └──────────────── staged, published ◄───── Lost ◄────┘
 //! ```
 //!
-//! A look without an answer is no evidence. Whoever waits goes on waiting, with the reason in
-//! sight; whoever has the mount keeps it.
+//! A look without an answer is no evidence. And even of a mount that is surely gone or dead the
+//! holders' containers may have their own copy, of which a descent would take what is beneath. So
+//! while somebody holds it nothing is taken down; whoever comes waits, with the reason in sight.
 
 use sutler_api::Timestamp;
 use sutler_ids::Problem;
@@ -26,8 +28,8 @@ use crate::machine::Volume;
 use crate::plan::{self, Goal};
 use crate::record::{Phase, Settled};
 
-/// Wait before a mount is looked at again of which nothing is known: a file system whose server
-/// is away is back in minutes, if at all.
+/// Wait before a mount is looked at again of which nothing is known, or that is gone while it is
+/// held: a file system whose server is away is back in minutes, if at all.
 const LOOK_AGAIN_MS: i64 = 15_000;
 
 /// What is thought of the volume's present mount.
@@ -40,14 +42,14 @@ pub(crate) enum Look {
     Due,
     /// Being looked at.
     Asked(CallId),
-    /// The last look told nothing.
+    /// The last look told nothing, or nothing that may be acted on.
     Later {
         /// When it is looked again.
         at: Timestamp,
-        /// Why nothing is known.
+        /// Why nobody gets it.
         problem: Problem,
     },
-    /// Gone.
+    /// Gone, and nobody holds it.
     Lost,
 }
 
@@ -80,7 +82,7 @@ impl Volume {
         self.live.look == Look::Trusted || self.mount_in_question().is_none()
     }
 
-    /// Gives why it is not known whether the volume's mount may be handed on.
+    /// Gives why the volume's mount may not be handed on now.
     pub(crate) fn mount_problem(&self) -> Option<&Problem> {
         match &self.live.look {
             Look::Later { problem, .. } if self.mount_in_question().is_some() => Some(problem),
@@ -118,24 +120,40 @@ impl Volume {
             Some(Mount::Staging) => "staging mount",
             Some(Mount::Target) | None => "mount",
         };
-        let (look, what) = match seen {
-            Seen::Stands => (Look::Trusted, None),
-            Seen::Gone => (
-                Look::Lost,
-                Some(format!(
-                    "its {place} is gone without our doing; it is made anew"
-                )),
-            ),
-            Seen::NotKnown(problem) => {
-                let at = now.saturating_add(jiff::SignedDuration::from_millis(LOOK_AGAIN_MS));
+        let (look, what) = match (seen, self.holder()) {
+            (Seen::Stands, _) => (Look::Trusted, None),
+            (Seen::Gone(problem), Some(holder)) => {
+                let what = format!("its {place} is gone without our doing, and {holder} holds it");
+                let problem = problem.hint(format!("sutler task stop {holder}"));
+                (later(problem, now), Some(what))
+            }
+            (Seen::Gone(_), None) => {
+                let what = format!("its {place} is gone without our doing; it is made anew");
+                (Look::Lost, Some(what))
+            }
+            (Seen::NotKnown(problem), _) => {
                 let what = format!("whether its {place} stands is not known");
-                let at = at.unwrap_or(now);
-                (Look::Later { at, problem }, Some(what))
+                (later(problem, now), Some(what))
             }
         };
         self.live.look = look;
         if let Some(what) = what {
             self.live.story.note(what, now);
+        }
+    }
+
+    /// Looks at once after somebody has let go: what was in its way may now be done.
+    pub(crate) fn look_after_release(&mut self) {
+        if matches!(self.live.look, Look::Later { .. }) {
+            self.live.look = Look::Due;
+        }
+    }
+
+    /// Gives when the mount is looked at again for whoever waits.
+    pub(crate) fn looks_again_at(&self) -> Option<Timestamp> {
+        match &self.live.look {
+            Look::Later { at, .. } if self.mount_in_question().is_some() => Some(*at),
+            Look::Trusted | Look::Due | Look::Asked(_) | Look::Later { .. } | Look::Lost => None,
         }
     }
 
@@ -178,4 +196,10 @@ impl Volume {
             | Rpc::Verify => return,
         };
     }
+}
+
+fn later(problem: Problem, now: Timestamp) -> Look {
+    let at = now.saturating_add(jiff::SignedDuration::from_millis(LOOK_AGAIN_MS));
+    let at = at.unwrap_or(now);
+    Look::Later { at, problem }
 }

@@ -187,12 +187,14 @@ impl Volume {
                 self.live.told.remove(&task_id);
                 self.live.leaving.insert(task_id);
                 self.live.retry_at = None;
+                self.look_after_release();
                 Ok("users")
             }
             Event::RetainUsers(tasks) => {
                 self.record
                     .users
                     .retain(|task_id, _| tasks.contains(task_id));
+                self.look_after_release();
                 Ok("users")
             }
             Event::PluginUp(abilities) => {

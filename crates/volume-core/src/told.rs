@@ -195,6 +195,11 @@ impl Volume {
                 }
             };
         }
+        if let Some(at) = self.looks_again_at() {
+            let wait_s = at.duration_since(now).as_secs().max(0);
+            let looks = format!("looks at its mount again in {wait_s} s");
+            return hint.map_or(looks.clone(), |hint| format!("{looks}; or: {hint}"));
+        }
         match (hint, self.growth_owed()) {
             (None, None) => "nothing to do".to_owned(),
             (None, Some(owed)) => format!("nothing to do now; {owed}"),

@@ -63,6 +63,15 @@ impl Volume {
         Some(Problem::new(ErrorKind::Conflict, what).hint(format!("sutler task stop {holder}")))
     }
 
+    /// Gives one of those that were told that they have the volume: its container may run. After a
+    /// restart everybody counts as told who has not asked again.
+    pub(crate) fn holder(&self) -> Option<&TaskId> {
+        let users = self.record.users.keys();
+        users
+            .into_iter()
+            .find(|task_id| self.live.told.contains(*task_id))
+    }
+
     pub(crate) fn missing_problem(&self) -> Problem {
         let spec = &self.record.spec;
         let raw = match &self.record.known {

@@ -5,18 +5,17 @@
 //! bounded number of threads. A look without an answer says just that.
 
 use std::collections::HashSet;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sutler_ids::{ErrorKind, Problem, SaidBy, VolumeId};
+use sutler_ids::VolumeId;
 use sutler_volume_core::{CallId, Mount, Seen};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::Input;
-use super::machine_state::VolumePaths;
+use super::machine_state::{VolumePaths, not_known};
 use super::shell::Shell;
 
 /// Longest wait for a file system's word that it is there: whoever acquires the volume waits too,
@@ -45,11 +44,7 @@ impl Looks {
     }
 
     /// Has a thread look at a place and waits for what it says.
-    async fn at(
-        &self,
-        path: PathBuf,
-        look: impl FnOnce() -> io::Result<bool> + Send + 'static,
-    ) -> Seen {
+    async fn at(&self, path: PathBuf, look: impl FnOnce() -> Seen + Send + 'static) -> Seen {
         let until = Instant::now() + self.within;
         // Whoever comes during a look needs one that begins later, and most end at once.
         let Ok(place) = timeout_at(until, Place::take(&self.places, &path)).await else {
@@ -65,9 +60,7 @@ impl Looks {
             look()
         });
         match timeout_at(until, looking).await {
-            Ok(Ok(Ok(true))) => Seen::Stands,
-            Ok(Ok(Ok(false))) => Seen::Gone,
-            Ok(Ok(Err(error))) => not_known(&path, error.to_string()),
+            Ok(Ok(seen)) => seen,
             Ok(Err(broken)) => not_known(&path, broken.to_string()),
             Err(_elapsed) => not_known(
                 &path,
@@ -121,14 +114,6 @@ impl Drop for Place {
     }
 }
 
-fn not_known(path: &Path, raw: String) -> Seen {
-    let what = format!("whether {} is still mounted is not known", path.display());
-    let problem = Problem::new(ErrorKind::Unavailable, what)
-        .said_by(SaidBy::Kernel)
-        .raw(raw);
-    Seen::NotKnown(problem)
-}
-
 impl Shell {
     /// Looks whether a mount still stands; the answer is an input.
     pub(crate) fn look(&mut self, volume_id: VolumeId, call_id: CallId, mount: Mount) {
@@ -143,13 +128,10 @@ impl Shell {
         let looks = self.looks.clone();
         self.calls.spawn(async move {
             let path = paths.of(mount);
-            let seen = looks.at(path, move || paths.stands(mount, access)).await;
+            let seen = looks.at(path, move || paths.look(mount, access)).await;
             match &seen {
                 Seen::Stands => {}
-                Seen::Gone => {
-                    tracing::warn!(%volume_id, ?mount, "a mount is gone without our doing");
-                }
-                Seen::NotKnown(problem) => {
+                Seen::Gone(problem) | Seen::NotKnown(problem) => {
                     tracing::warn!(%volume_id, ?mount, cause = ?problem.raw, "{}", problem.what);
                 }
             }
@@ -174,7 +156,7 @@ mod tests {
         let path = PathBuf::from("/v/target");
         let first = looks.at(path.clone(), move || {
             let _ = hung.recv();
-            Ok(true)
+            Seen::Stands
         });
         assert!(matches!(first.await, Seen::NotKnown(_)), "no evidence");
         let second = looks.at(path.clone(), || panic!("a second thread was taken"));
@@ -182,7 +164,7 @@ mod tests {
         drop(release);
         // The thread comes back, and the place with it.
         drop(Place::take(&looks.places, &path).await);
-        assert_eq!(looks.at(path, || Ok(false)).await, Seen::Gone);
+        assert_eq!(looks.at(path, || Seen::Stands).await, Seen::Stands);
     }
 
     #[tokio::test]
@@ -193,9 +175,11 @@ mod tests {
         let path = PathBuf::from("/v/target");
         let first = looks.at(path.clone(), move || {
             let _ = held.recv();
-            Ok(true)
+            Seen::Stands
         });
-        let second = looks.at(path, || Ok(false));
+        let own = not_known(&path, "its own".to_owned());
+        let seen = own.clone();
+        let second = looks.at(path, || seen);
         let end_first = async {
             while looks.places.taken().is_empty() {
                 tokio::task::yield_now().await;
@@ -203,7 +187,7 @@ mod tests {
             drop(release);
         };
         let (first, second, ()) = tokio::join!(first, second, end_first);
-        assert_eq!((first, second), (Seen::Stands, Seen::Gone));
+        assert_eq!((first, second), (Seen::Stands, own));
     }
 
     #[tokio::test]
@@ -215,7 +199,7 @@ mod tests {
             let hung = Arc::clone(&hung);
             let look = looks.at(PathBuf::from(format!("/v/{n}")), move || {
                 let _ = hung.lock().map(|hung| hung.recv());
-                Ok(true)
+                Seen::Stands
             });
             assert!(matches!(look.await, Seen::NotKnown(_)));
         }
@@ -224,6 +208,9 @@ mod tests {
         assert_eq!(looks.permits.available_permits(), 0);
         drop(release);
         drop(looks.permits.acquire_many(LOOKS_MAX as u32).await);
-        assert_eq!(looks.at("/v/more".into(), || Ok(true)).await, Seen::Stands);
+        assert_eq!(
+            looks.at("/v/more".into(), || Seen::Stands).await,
+            Seen::Stands
+        );
     }
 }

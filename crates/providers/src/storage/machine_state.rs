@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use sutler_api::volume::AccessType;
 use sutler_host::mounts::is_root_of_mount;
-use sutler_ids::VolumeId;
-use sutler_volume_core::Mount;
+use sutler_ids::{ErrorKind, Problem, SaidBy, VolumeId};
+use sutler_volume_core::{Mount, Seen};
 
 /// The paths of one volume.
 #[derive(Debug, Clone)]
@@ -47,28 +47,23 @@ impl VolumePaths {
     /// shows: some make a plain folder.
     pub(crate) fn shows(&self, mount: Mount, access: AccessType) -> bool {
         let path = self.of(mount);
-        is_root_of_mount(&path).unwrap_or(false)
-            || (access == AccessType::Block && is_device(&path))
+        // A mount that is noted as never seen is never missed later, so an error notes it as there:
+        // it is looked at again before it is used again.
+        is_root_of_mount(&path).unwrap_or(true) || (access == AccessType::Block && is_device(&path))
     }
 
-    /// Tells whether a mount that was shown before is still there and answers. May block as
-    /// long as its file system does.
-    ///
-    /// # Errors
-    /// The kernel will not say.
-    pub(crate) fn stands(&self, mount: Mount, access: AccessType) -> io::Result<bool> {
+    /// Looks whether a mount that was shown before is still there and answers. May block as long
+    /// as its file system does.
+    pub(crate) fn look(&self, mount: Mount, access: AccessType) -> Seen {
         let path = self.of(mount);
-        if !is_root_of_mount(&path)? {
-            return Ok(access == AccessType::Block && is_device(&path));
-        }
-        match std::fs::metadata(&path) {
-            Ok(_) => Ok(true),
-            // The server of the file system is gone; the mount point alone remains. Any other
-            // error is a file system in trouble, and its holders' to see.
-            Err(error) => {
-                let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-                Ok(!matches!(errno, Some(Errno::NOTCONN | Errno::STALE)))
-            }
+        match is_root_of_mount(&path) {
+            Ok(true) => match std::fs::metadata(&path) {
+                Ok(_) => Seen::Stands,
+                Err(error) => what_error_shows(&path, &error),
+            },
+            Ok(false) if access == AccessType::Block && is_device(&path) => Seen::Stands,
+            Ok(false) => gone(&path, "nothing is mounted there".to_owned()),
+            Err(error) => what_error_shows(&path, &error),
         }
     }
 
@@ -100,6 +95,38 @@ impl VolumePaths {
     }
 }
 
+/// Says what an error of a file system tells of its mount.
+fn what_error_shows(path: &Path, error: &io::Error) -> Seen {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        // What serves it has died (FUSE), has forgotten it (NFS), has shut it down after a failed
+        // write (XFS, ext4), or is away for good (CIFS); the mount point alone remains.
+        Some(Errno::NOTCONN | Errno::STALE | Errno::IO | Errno::SHUTDOWN | Errno::HOSTDOWN) => {
+            gone(path, error.to_string())
+        }
+        // It lives, and has rules of its own: a FUSE mount may be its owner's alone.
+        Some(Errno::ACCESS | Errno::PERM) => Seen::Stands,
+        // A time that ran out (NFS mounted soft) is silence, and so is what we do not know.
+        Some(_) | None => not_known(path, error.to_string()),
+    }
+}
+
+fn gone(path: &Path, raw: String) -> Seen {
+    let what = format!("the mount at {} is gone or dead", path.display());
+    Seen::Gone(kernel_says(what, raw))
+}
+
+/// A look that tells nothing, and why.
+pub(crate) fn not_known(path: &Path, raw: String) -> Seen {
+    let what = format!("whether {} is still mounted is not known", path.display());
+    Seen::NotKnown(kernel_says(what, raw))
+}
+
+fn kernel_says(what: String, raw: String) -> Problem {
+    Problem::new(ErrorKind::Unavailable, what)
+        .said_by(SaidBy::Kernel)
+        .raw(raw)
+}
+
 fn is_device(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_block_device())
 }
@@ -107,6 +134,27 @@ fn is_device(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mount_is_dead_by_definite_errors_alone_and_silence_is_none() {
+        let seen = |errno: Errno| what_error_shows(Path::new("/v/target"), &errno.into());
+        for dead in [
+            Errno::NOTCONN,
+            Errno::STALE,
+            Errno::IO,
+            Errno::SHUTDOWN,
+            Errno::HOSTDOWN,
+        ] {
+            assert!(matches!(seen(dead), Seen::Gone(_)), "{dead}");
+        }
+        for silent in [Errno::TIMEDOUT, Errno::AGAIN, Errno::INTR, Errno::NOMEM] {
+            let Seen::NotKnown(problem) = seen(silent) else {
+                panic!("{silent} is taken for evidence");
+            };
+            assert!(problem.what.contains("/v/target"), "{problem}");
+        }
+        assert_eq!(seen(Errno::ACCESS), Seen::Stands);
+    }
 
     #[test]
     fn an_unpublished_volume_keeps_its_staging_folder_and_an_unstaged_one_keeps_nothing() {

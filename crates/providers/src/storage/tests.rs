@@ -119,6 +119,18 @@ impl Bench {
         .await
     }
 
+    /// Waits until somebody waits for the holders of a dead mount, and gives the reason shown.
+    async fn waits_for_a_holder(&mut self) -> String {
+        self.until(|event| match event {
+            StorageEvent::Volume(report) => {
+                let problem = report.problem?;
+                problem.hint?.contains("task stop").then_some(problem.what)
+            }
+            _ => None,
+        })
+        .await
+    }
+
     async fn acquired(&mut self, name: &str) -> Result<Published, Problem> {
         let wanted = TaskId::new(name).unwrap();
         self.until(|event| match event {
@@ -378,6 +390,11 @@ async fn a_task_never_gets_the_bare_folder_of_a_volume_whose_mount_is_gone() {
         .plugin
         .set_fault(Rpc::Publish, When::Next, Fault::DoThenHold);
     bench.handle.acquire(volume_id(), task("c"), true);
+    let what = bench.waits_for_a_holder().await;
+    assert!(what.contains(&target.display().to_string()), "{what}");
+    assert_eq!(bench.plugin.count(Rpc::Unpublish), 0, "a and b may run");
+    bench.handle.release(volume_id(), task("a"));
+    bench.handle.release(volume_id(), task("b"));
     bench.plugin.wait_calls(Rpc::Publish, 2).await;
     assert_eq!(bench.plugin.count(Rpc::Unpublish), 1);
     assert_eq!(bench.plugin.count(Rpc::Unstage), 0, "it mounts no staging");
@@ -393,8 +410,8 @@ async fn a_task_never_gets_the_bare_folder_of_a_volume_whose_mount_is_gone() {
 /// A file system whose server never says a word: whoever asks it hangs until it is gone.
 struct Mute {
     target: std::path::PathBuf,
-    // Closed after the unmount; with it go all who hang.
-    _server: std::fs::File,
+    // Closed after the unmount at the latest; with it go all who hang.
+    server: Option<std::fs::File>,
 }
 
 impl Mute {
@@ -415,8 +432,13 @@ impl Mute {
             .expect("run as root");
         Self {
             target,
-            _server: server,
+            server: Some(server),
         }
+    }
+
+    /// The server dies; its mount stays.
+    fn die(&mut self) {
+        self.server = None;
     }
 }
 
@@ -464,6 +486,40 @@ async fn a_mount_that_does_not_answer_is_not_taken_from_whoever_holds_it() {
     assert_eq!(bench.plugin.count(Rpc::Unstage), 0);
     assert_eq!(bench.plugin.violations(), Vec::<String>::new());
     drop(mount);
+}
+
+#[tokio::test]
+async fn a_mount_whose_server_died_is_not_taken_down_under_a_writer() {
+    let fake = FakeConfig {
+        touches_files: true,
+        ..FakeConfig::default()
+    };
+    let mut bench = Bench::created(fake).await;
+    let target = bench
+        .dir
+        .path()
+        .join(format!("volumes/{}/target", volume_id()));
+    bench
+        .plugin
+        .set_fault(Rpc::Publish, When::Next, Fault::DoThenHold);
+    bench.handle.acquire(volume_id(), task("writer"), false);
+    bench.plugin.wait_calls(Rpc::Publish, 1).await;
+    while !target.is_dir() {
+        tokio::task::yield_now().await;
+    }
+    let mut mount = Mute::over(target);
+    bench.plugin.release();
+    bench.acquired("writer").await.unwrap();
+    mount.die();
+    bench.handle.acquire(volume_id(), task("reader"), true);
+    bench.waits_for_a_holder().await;
+    assert_eq!(bench.plugin.count(Rpc::Unpublish), 0);
+    assert_eq!(bench.plugin.count(Rpc::Unstage), 0);
+    bench.handle.release(volume_id(), task("writer"));
+    bench.plugin.wait_calls(Rpc::Unpublish, 1).await;
+    drop(mount);
+    bench.acquired("reader").await.unwrap();
+    assert_eq!(bench.plugin.violations(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ fn what_one_task_writes_the_next_one_reads() {
 }
 
 #[test]
-fn a_mount_undone_by_hand_is_made_anew_for_the_next_task() {
+fn a_mount_undone_by_hand_is_made_anew_for_the_next_task_when_its_holder_is_gone() {
     let _alone = alone();
     let world = up();
     world.ok(&["volume", "create", "data", "--size", "64M"]);
@@ -90,11 +90,31 @@ fn a_mount_undone_by_hand_is_made_anew_for_the_next_task() {
     let id = id.as_str().expect("it has one");
     let target = world.agent_state_dirs()[0].join(format!("agent/volumes/{id}/target"));
     rustix::mount::unmount(&target, rustix::mount::UnmountFlags::empty()).expect("it is mounted");
-    let read = shell(&world, "data:/data:ro", "cat /data/file");
-    assert_eq!(read, "hello\n", "not the bare folder beneath");
-    let why = world.ok(&["volume", "why", "data"]);
-    assert!(why.contains("its mount is gone without our doing"), "{why}");
+    world.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "reader",
+        "-v",
+        "data:/data:ro",
+        &image,
+        "--",
+        "cat",
+        "/data/file",
+    ]);
+    poll::until("the reader's wait is explained", SOON, || {
+        let why = world.ok(&["volume", "why", "data"]);
+        let told = why.contains("its mount is gone without our doing")
+            && why.contains("sutler task stop holder");
+        poll::holds(told, || why)
+    })
+    .unwrap();
+    let holder = world.wait_task("holder", "running", SOON);
+    holder.expect("it keeps the mount that its container has");
     world.ok(&["task", "stop", "holder"]);
+    world.wait_task("reader", "finished", SOON).unwrap();
+    let read = world.ok(&["task", "logs", "reader"]);
+    assert_eq!(read, "hello\n", "not the bare folder beneath");
     world.wait_volume("data", "ready", SOON).unwrap();
     Oracle::default().assert_holds(&world);
 }

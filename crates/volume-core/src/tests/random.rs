@@ -1,11 +1,11 @@
 //! Random histories: every answer, every order; the laws hold and rest is reached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use sutler_api::agent::{Outcome, VolumeAct};
 use sutler_ids::Bytes;
-use sutler_ids::OperationUuid;
+use sutler_ids::{OperationUuid, TaskId};
 
 use super::world::*;
 use crate::*;
@@ -74,6 +74,8 @@ struct Slow {
     look: Option<(CallId, Mount)>,
     next_operation: u128,
     growths: BTreeMap<OperationUuid, Bytes>,
+    /// Tasks that were told that they have it: each may run and write until it lets go.
+    holders: BTreeSet<TaskId>,
 }
 
 /// Kinds of plugins: each with and without the rungs that a plugin may lack.
@@ -97,6 +99,7 @@ impl Slow {
             look: None,
             next_operation: 1,
             growths: BTreeMap::new(),
+            holders: BTreeSet::new(),
         };
         slow.take(step);
         slow.send(Event::PluginUp(abilities));
@@ -134,10 +137,19 @@ impl Slow {
             match effect {
                 Effect::Call(call) => {
                     assert!(self.open.is_none(), "two calls in flight on one volume");
+                    let down = matches!(call.rpc, Rpc::Unpublish | Rpc::Unstage | Rpc::Detach);
+                    let held = down && !self.holders.is_empty();
+                    assert!(!held, "{:?} under {:?}", call.rpc, self.holders);
                     self.open = Some(*call);
                 }
                 Effect::Look { call_id, mount } => self.look = Some((call_id, mount)),
                 Effect::TellOperation(report) => self.check_told(&report),
+                Effect::TellAcquired {
+                    task_id,
+                    result: Ok(()),
+                } => {
+                    self.holders.insert(task_id);
+                }
                 Effect::WakeAt(_) | Effect::TellAcquired { .. } | Effect::TellReleased { .. } => {}
             }
         }
@@ -189,6 +201,7 @@ impl Slow {
         self.look = None;
         if boots {
             self.world.boot += 1;
+            self.holders.clear();
             self.world.backend.forget_mounts();
         }
         let Some(record) = self.world.disk.clone() else {
@@ -202,17 +215,22 @@ impl Slow {
         self.send(Event::PluginUp(self.world.abilities));
     }
 
+    fn release(&mut self, n: u8) {
+        let task_id = task(&format!("t{n}"));
+        self.holders.remove(&task_id);
+        self.send(Event::Release { task_id });
+    }
+
     fn happen(&mut self, happening: &Happening) {
         match happening {
-            Happening::Acquire(n, read_only) => self.send(Event::Acquire {
-                task_id: task(&format!("t{n}")),
-                read_only: *read_only,
-            }),
-            Happening::Release(n) => {
-                self.send(Event::Release {
-                    task_id: task(&format!("t{n}")),
-                });
+            Happening::Acquire(n, read_only) => {
+                let task_id = task(&format!("t{n}"));
+                let read_only = *read_only;
+                // Who asks (again) has not started.
+                self.holders.remove(&task_id);
+                self.send(Event::Acquire { task_id, read_only });
             }
+            Happening::Release(n) => self.release(*n),
             Happening::Grow(n) => self.operate(VolumeAct::Grow {
                 capacity: Bytes::mib(10 + 10 * u64::from(*n)),
             }),
@@ -257,10 +275,8 @@ impl Slow {
 
     /// From here on the plugin is well: everything comes to rest.
     fn calm_down(&mut self) {
-        for n in 0..3_u8 {
-            self.send(Event::Release {
-                task_id: task(&format!("t{n}")),
-            });
+        for n in 0..3 {
+            self.release(n);
         }
         for _ in 0..60 {
             self.world.clock_ms += 60_000;

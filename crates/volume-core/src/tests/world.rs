@@ -300,6 +300,11 @@ impl World {
         }
     }
 
+    fn looks_again(&self) -> bool {
+        let at = self.volume.as_ref().and_then(Volume::looks_again_at);
+        at.is_some()
+    }
+
     fn act(&mut self, step: Step) -> Result<(), Died> {
         if let Some(record) = step.persist {
             self.place()?;
@@ -328,6 +333,8 @@ impl World {
                 let seen = seen(self.backend.shows(mount));
                 return self.send(Event::Looked { call_id, seen });
             }
+            // A look that is repeated for ever shows the same until the test does something.
+            Effect::WakeAt(_) if self.looks_again() => {}
             Effect::WakeAt(time) => {
                 self.clock_ms = self
                     .clock_ms
@@ -390,6 +397,6 @@ impl World {
 pub(super) fn seen(stands: bool) -> Seen {
     match stands {
         true => Seen::Stands,
-        false => Seen::Gone,
+        false => Seen::Gone(Problem::new(ErrorKind::Unavailable, "it is gone")),
     }
 }
