@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use sutler_host::program;
 use sutler_ids::Bytes;
 
 use crate::error::StartError;
@@ -54,17 +55,8 @@ pub(crate) fn facts() -> Result<Facts, StartError> {
 }
 
 fn find_program(name: &Path) -> Result<PathBuf, StartError> {
-    let found = if name.components().count() > 1 {
-        name.is_file().then(|| name.to_owned())
-    } else {
-        // The usual folders of system programs too: a service's PATH may lack them.
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path)
-            .chain(["/usr/sbin", "/usr/bin", "/sbin", "/usr/local/sbin"].map(PathBuf::from))
-            .map(|dir| dir.join(name))
-            .find(|file| file.is_file())
-    };
-    found.ok_or_else(|| StartError::NoRuntime {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    program::find(name, &path).ok_or_else(|| StartError::NoRuntime {
         binary: name.to_owned(),
     })
 }

@@ -19,6 +19,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 
+use sutler_host::private;
 use sutler_ids::PluginName;
 use sutler_runtime::{ContainerId, ensure_shared_mount};
 use sutler_telemetry::chain;
@@ -44,7 +45,7 @@ impl Layout {
     /// Makes every folder, and the volumes' folder a shared mount. May be repeated.
     pub(crate) fn make(config: &AgentConfig) -> Result<Self, StartError> {
         let asked = config.state_dir.join("agent");
-        make_dir(&asked)?;
+        ensure_private(&asked)?;
         let root = fs::canonicalize(&asked).map_err(|source| StartError::Folder {
             path: asked.clone(),
             source,
@@ -57,6 +58,7 @@ impl Layout {
             None => return Err(StartError::PathText { path: root }),
         };
         let run = config.run_dir.join(&tag);
+        ensure_private(&run)?;
         let layout = Self { root, run, tag };
         for dir in [
             layout.containers(),
@@ -144,6 +146,15 @@ impl Layout {
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
+}
+
+/// Makes a folder for root alone, or tightens the one that is there. For the folders that
+/// everything else lies in: what is below is out of reach of others with whatever modes.
+fn ensure_private(path: &Path) -> Result<(), StartError> {
+    private::ensure_folder(path).map_err(|source| StartError::Folder {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Makes a folder and those above it, for root alone.

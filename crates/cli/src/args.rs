@@ -123,6 +123,9 @@ pub enum Verb {
     Api(verbs::api::ApiArgs),
     /// Print a completion script for a shell
     Completion(verbs::completion::CompletionArgs),
-    /// Print the versions of this program and of the master
+    /// Print the versions of this program and of the master; fails if no master answers
+    ///
+    /// This program's own version is printed either way. For that alone, without asking a
+    /// master: sutler --version
     Version,
 }

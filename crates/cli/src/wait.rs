@@ -18,8 +18,12 @@ use crate::values::time::time;
 /// How long the master may hold one answer back: short enough that progress looks alive.
 pub const HOLD: Duration = Duration::from_secs(2);
 
-/// Least time between two questions, for a master that answers at once.
+/// An answer without news that came sooner was not held back: by an older master, by one that
+/// is ending, or by something between us. The pause before the next question begins with it.
 pub const ASK_EVERY_MIN: Duration = Duration::from_millis(100);
+
+/// Longest such pause: what is waited for is seen at most this late.
+pub const ASK_EVERY_MAX: Duration = Duration::from_secs(1);
 
 /// How long a master may be away during a wait: longer than its restart takes.
 pub const AWAY_MAX: Duration = Duration::from_secs(30);
@@ -83,6 +87,8 @@ pub async fn until<T>(
     let deadline = Instant::now() + waiting.timeout;
     let mut progress = Progress::default();
     let mut away = Away::default();
+    let mut pace = Pace::default();
+    let mut last = None;
     let client = context.client.clone();
     loop {
         let asked_at = Instant::now();
@@ -100,11 +106,16 @@ pub async fn until<T>(
         let pause = match answer {
             Ok(answer) => {
                 away = Away::default();
-                match judge(&answer) {
+                let status = match judge(&answer) {
                     Judged::Settled => return Ok(answer),
-                    Judged::Going(status) => progress.say(&mut context.io, &status),
-                }
-                ASK_EVERY_MIN.saturating_sub(asked_at.elapsed())
+                    Judged::Going(status) => status,
+                };
+                progress.say(&mut context.io, &status);
+                // Bytes of an image are no news: there are some at every question.
+                let text = Some(status.text);
+                let news = text != last;
+                last = text;
+                pace.after(news, asked_at.elapsed())
             }
             Err(error) => {
                 progress.say(&mut context.io, &away.passing(error)?);
@@ -112,11 +123,44 @@ pub async fn until<T>(
             }
         };
         tokio::select! {
-            () = sleep(pause) => {}
+            () = rest(pause) => {}
             () = context.interrupts.next() => {
                 return Err(waiting.still_going(""));
             }
         }
+    }
+}
+
+/// When to ask again after an answer.
+///
+/// A master that holds its answers back is asked again at once: whatever it answers is either
+/// news or the end of its patience. One that answers at once without news is asked ever less.
+#[derive(Debug, Default)]
+pub struct Pace {
+    /// Answers in a row that were neither held back nor news.
+    idle: u32,
+}
+
+impl Pace {
+    /// Takes an answer that took `took`, and gives the pause before the next question.
+    pub fn after(&mut self, news: bool, took: Duration) -> Duration {
+        if news || took >= ASK_EVERY_MIN {
+            self.idle = 0;
+            return Duration::ZERO;
+        }
+        let factor = 1_u32.checked_shl(self.idle).unwrap_or(u32::MAX);
+        self.idle = self.idle.saturating_add(1);
+        let pause = ASK_EVERY_MIN.saturating_mul(factor).min(ASK_EVERY_MAX);
+        pause.saturating_sub(took)
+    }
+}
+
+/// Sleeps between two questions; not at all for zero, which a timer would round up.
+pub async fn rest(pause: Duration) {
+    #[cfg(test)]
+    tests::RESTS.with_borrow_mut(|rests| rests.push(pause));
+    if !pause.is_zero() {
+        sleep(pause).await;
     }
 }
 
@@ -137,5 +181,43 @@ impl Away {
             return Err(error);
         }
         Ok(Status::new(format!("{error}; trying again")))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    thread_local! {
+        /// The pauses made in this thread, and so in this test.
+        pub(crate) static RESTS: RefCell<Vec<Duration>> = const { RefCell::new(Vec::new()) };
+    }
+
+    const AT_ONCE: Duration = Duration::ZERO;
+
+    #[test]
+    fn no_pause_follows_news_or_an_answer_that_was_held_back() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.after(true, AT_ONCE), Duration::ZERO);
+        assert_eq!(pace.after(true, AT_ONCE), Duration::ZERO);
+        assert_eq!(pace.after(false, HOLD), Duration::ZERO);
+    }
+
+    #[test]
+    fn pauses_grow_to_a_bound_while_a_master_answers_at_once_without_news() {
+        let mut pace = Pace::default();
+        let pauses: Vec<u128> = (0..6)
+            .map(|_| pace.after(false, AT_ONCE).as_millis())
+            .collect();
+        assert_eq!(pauses, [100, 200, 400, 800, 1000, 1000]);
+        for _ in 0..100 {
+            let _ = pace.after(false, AT_ONCE);
+        }
+        assert_eq!(pace.after(false, AT_ONCE), ASK_EVERY_MAX);
+        pace.after(true, AT_ONCE);
+        let took = Duration::from_millis(30);
+        assert_eq!(pace.after(false, took), ASK_EVERY_MIN - took);
     }
 }

@@ -1,8 +1,11 @@
-//! What the host's kernel offers, each thing once: the mount table and changes to it, loop
-//! devices, removal that never crosses a mount point. Knows nothing of images, containers,
-//! plugins or volumes; our plugins may use it.
+//! What the host offers, each thing once: the mount table and changes to it, loop devices,
+//! removal that never crosses a mount point, files and folders for their owner alone, where a
+//! program lies. Knows nothing of images, containers, plugins or volumes; our plugins may use
+//! it.
 
 pub mod loopdev;
 mod mountattr;
 pub mod mounts;
+pub mod private;
+pub mod program;
 pub mod remove;

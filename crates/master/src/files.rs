@@ -2,12 +2,13 @@
 //!
 //! Each is written beside its name and renamed, so that a reader sees all or nothing.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use sutler_host::private;
 use sutler_telemetry::Secret;
 
 use crate::StartError;
@@ -45,21 +46,31 @@ pub(crate) struct JoinFile<'a> {
     pub token: &'a str,
 }
 
-/// Makes the state folder for root alone, if it is not there.
+/// What a master, and an agent beside it, keep in the state folder.
+const OURS: [&str; 7] = [
+    "agent",
+    "agent.token",
+    "client.json",
+    "join.json",
+    "master",
+    "operator.token",
+    "tls",
+];
+
+/// Makes the state folder for root alone, or tightens the one that is there.
 pub(crate) fn ensure_state_dir(path: &Path) -> Result<(), StartError> {
-    let fault = |source| StartError::StateDir {
+    private::ensure_folder_of(path, &OURS).map_err(|source| StartError::StateDir {
         path: path.to_owned(),
         source,
-    };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(fault)?;
-    if !fs::metadata(path).map_err(fault)?.is_dir() {
-        return Err(fault(io::Error::from(io::ErrorKind::NotADirectory)));
-    }
-    Ok(())
+    })
+}
+
+/// Makes a folder in the state folder for root alone, or tightens the one that is there.
+pub(crate) fn ensure_folder(path: &Path) -> Result<(), StartError> {
+    private::ensure_folder(path).map_err(|source| StartError::StateDir {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Reads the tokens, or makes them at the first start.
@@ -94,9 +105,18 @@ fn ensure_token(path: &Path) -> Result<Secret<String>, StartError> {
     Ok(Secret::new(token))
 }
 
-/// Reads a text file; none if there is none.
+/// Reads one of these files; none if there is none. One that others could read is tightened.
 pub(crate) fn read_if_there(path: &Path) -> Result<Option<String>, StartError> {
-    match fs::read_to_string(path) {
+    let read = || -> io::Result<String> {
+        let mut file = File::open(path)?;
+        if private::ensure_file(&file)? {
+            tracing::warn!(path = %path.display(), "others could read this file until now");
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        Ok(text)
+    };
+    match read() {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(StartError::ReadFile {

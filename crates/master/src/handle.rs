@@ -53,8 +53,10 @@ impl Master {
             });
         }
         files::ensure_state_dir(&config.state_dir)?;
+        let folder = config.state_dir.join("master");
+        files::ensure_folder(&folder)?;
         // The lock comes first: a second master must not touch a file of the first.
-        let store = Store::open(&config.state_dir.join("master").join("books.redb"), SCHEMA)
+        let store = Store::open(&folder.join("books.redb"), SCHEMA)
             .map_err(|source| StartError::OpenBooks { source })?;
         let journal = Journal::new(store);
         let retention = config.trash_retention.as_millis();

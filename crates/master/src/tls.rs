@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::StartError;
-use crate::files::{ensure_state_dir, read_if_there, write_json, write_private};
+use crate::files::{ensure_folder, read_if_there, write_json, write_private};
 
 /// How long a server's certificate is good for: it is renewed at each start of its last month.
 const SERVER_DAYS: i64 = 365;
@@ -61,7 +61,7 @@ pub(crate) fn ensure(
     now: Timestamp,
 ) -> Result<Tls, StartError> {
     let folder = state_dir.join("tls");
-    ensure_state_dir(&folder)?;
+    ensure_folder(&folder)?;
     let at = |name: &str| folder.join(name);
     let authority = ensure_authority(&folder)?;
     let made = read_if_there(&at("server.json"))?;

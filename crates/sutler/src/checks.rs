@@ -1,8 +1,11 @@
 //! What the start-up list says of the machine. It only looks; what is missing is refused, with
 //! its own words, by whoever needs it.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
+
+use sutler_host::program;
 
 /// One thing that we need of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,21 +21,17 @@ enum Finding {
 
 /// Looks at this machine and gives the lines of the list.
 pub fn lines() -> Vec<String> {
-    let path = std::env::var("PATH").unwrap_or_default();
+    let path = std::env::var_os("PATH").unwrap_or_default();
     render(&look(Path::new("/"), &path))
 }
 
-fn look(root: &Path, path: &str) -> Vec<Finding> {
+fn look(root: &Path, path: &OsStr) -> Vec<Finding> {
     let read = |file: &str| fs::read_to_string(root.join(file)).unwrap_or_default();
     let release = read("proc/sys/kernel/osrelease");
     let overlay = read("proc/filesystems")
         .lines()
         .any(|line| line.trim_end().ends_with("overlay"));
-    let runc = std::env::split_paths(path).any(|dir| {
-        root.join(dir.strip_prefix("/").unwrap_or(&dir))
-            .join("runc")
-            .is_file()
-    });
+    let runc = program::find_below(root, Path::new("runc"), path).is_some();
     vec![
         Finding::There(format!("kernel {}", release.trim())),
         cgroups(&read("proc/self/mounts")),
@@ -117,7 +116,7 @@ mod tests {
                 },
             );
         }
-        render(&look(root.path(), "/bin:/usr/sbin"))
+        render(&look(root.path(), OsStr::new("/bin")))
     }
 
     #[test]

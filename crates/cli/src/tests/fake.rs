@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -181,6 +182,11 @@ pub async fn sutler(arguments: &[&str], to: Captured, interrupts: mpsc::Receiver
         stdout: text(&to.out),
         stderr: text(&to.err),
     }
+}
+
+/// The pauses between questions that this test's commands made so far.
+pub fn rests() -> Vec<Duration> {
+    crate::wait::tests::RESTS.with_borrow(Clone::clone)
 }
 
 /// Answers 200 with JSON.

@@ -1,11 +1,13 @@
 //! `sutler run` against a fake master: output, exit status, Ctrl-C, broken connections.
 
+use std::time::Duration;
+
 use axum::response::Response;
 use sutler_api::task::{TaskState, TaskView};
 use sutler_ids::{ErrorKind, Problem, SaidBy};
 use tokio::sync::mpsc;
 
-use super::fake::{Call, Captured, Fake, bytes, json, not_found, refuse, sutler};
+use super::fake::{Call, Captured, Fake, bytes, json, not_found, refuse, rests, sutler};
 use super::sample::{exited, not_started, signalled, task};
 
 const STDOUT: &str = "GET /v1/tasks/web/logs?stream=stdout&follow=true";
@@ -45,6 +47,37 @@ async fn output_goes_where_the_container_wrote_it_and_its_status_is_ours() {
         done.stderr,
         "task web: accepted\ntask web: pulling busybox\nerr\n"
     );
+}
+
+#[tokio::test]
+async fn run_asks_once_for_each_state_and_pauses_after_none() {
+    let fake = running(exited(0), "", "").await;
+    assert_eq!(fake.sutler(&["run", "busybox"]).await.status, 0);
+    let mut asked = fake.lines();
+    asked.retain(|line| line.starts_with("GET /v1/tasks/web?"));
+    // The end is asked for by the watcher and by each output.
+    asked.dedup();
+    let states = ["accepted", "pulling", "running"];
+    assert_eq!(
+        asked,
+        states.map(|state| format!("GET /v1/tasks/web?seen_state={state}"))
+    );
+    assert!(!fake.lines().contains(&"GET /v1/tasks/web".to_owned()));
+    assert!(rests().iter().all(Duration::is_zero), "{:?}", rests());
+}
+
+#[tokio::test]
+async fn a_master_that_answers_at_once_without_news_is_asked_ever_less() {
+    let fake = Fake::start(|call| match call.line.as_str() {
+        "POST /v1/tasks" => json(&task(TaskState::Accepted)),
+        _ if call.before < 3 => json(&task(TaskState::Accepted)),
+        _ => json(&exited(0)),
+    })
+    .await;
+    assert_eq!(fake.sutler(&["run", "busybox"]).await.status, 0);
+    let rests = rests();
+    assert_eq!(rests.len(), 3, "{rests:?}");
+    assert!(rests.is_sorted() && !rests[0].is_zero(), "{rests:?}");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Verbs that wait, against a fake master: what they ask, print and exit with.
 
+use std::time::Duration;
+
 use axum::response::IntoResponse;
 use sutler_api::operation::{OperationKind, OperationState};
 use sutler_api::plugin::PluginState;
@@ -7,6 +9,7 @@ use sutler_api::volume::VolumeState;
 use sutler_ids::{ErrorKind, Problem, SaidBy};
 use tokio::sync::mpsc;
 
+use super::fake::rests;
 use super::fake::{Captured, Fake, json, not_found, refuse, sutler};
 use super::sample::{
     UUID, accepted, broken_instance, instance, operation, plugin, problem, volume,
@@ -483,25 +486,47 @@ async fn api_passes_bytes_through_and_refusals_on() {
 }
 
 #[tokio::test]
-async fn version_needs_no_master() {
+async fn version_prints_ours_always_and_fails_where_no_master_answers() {
     let fake = Fake::start(|_| json(&serde_json::json!({ "version": "9.9.9" }))).await;
     let done = fake.sutler(&["version"]).await;
     let ours = env!("CARGO_PKG_VERSION");
     let address = fake.address();
     assert_eq!(
-        done.stdout,
-        format!("sutler {ours}\nmaster 9.9.9 at {address}\n")
+        (done.status, done.stdout),
+        (0, format!("sutler {ours}\nmaster 9.9.9 at {address}\n"))
     );
     let none = tempfile::tempdir().unwrap();
     let none = none.path().to_str().unwrap();
     let done = fake.sutler(&["version", "--state-dir", none]).await;
-    assert_eq!((done.status, done.stdout), (0, format!("sutler {ours}\n")));
+    assert_eq!((done.status, done.stdout), (1, format!("sutler {ours}\n")));
     assert!(
-        done.stderr
-            .starts_with("no master: no cluster is known here"),
+        done.stderr.starts_with("error: no cluster is known here"),
         "{}",
         done.stderr
     );
+    let done = fake
+        .sutler(&["--json", "version", "--state-dir", none])
+        .await;
+    let told: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    let expected = serde_json::json!({ "version": ours, "master": null });
+    assert_eq!((done.status, told), (1, expected));
+    // Refuses every connection: nobody listens there any more.
+    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gone = gone.local_addr().unwrap().to_string();
+    let done = fake
+        .sutler(&["version", "--master", &format!("http://{gone}")])
+        .await;
+    assert_eq!((done.status, done.stdout), (1, format!("sutler {ours}\n")));
+    let done = fake.sutler(&["--version", "--state-dir", none]).await;
+    assert_eq!(done.status, 0);
+}
+
+#[tokio::test]
+async fn no_wait_pauses_after_news() {
+    let fake = creating(OperationState::Finished).await;
+    assert_eq!(fake.sutler(&CREATE).await.status, 0);
+    // The first `pending` is news; the second came at once and says nothing new.
+    assert!(matches!(rests()[..], [Duration::ZERO, pause] if !pause.is_zero()));
 }
 
 #[tokio::test]

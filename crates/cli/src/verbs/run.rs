@@ -219,9 +219,21 @@ async fn attached(answer: Answer<TaskView>, context: &mut Context) -> Outcome {
     let id = answer.value.task_id.clone();
     let (tell, mut seen) = mpsc::channel(TOLD_MAX);
     let mut attached = Attached::new(id.clone(), tell.clone());
-    // Ends with the task, or when `seen` is dropped.
-    tokio::spawn(follow_task(context.client.clone(), id, tell));
+    let state = answer.value.state;
+    attached.on_task(Box::new(answer), context);
+    if !state.is_terminal() {
+        // Ends with the task, or when `seen` is dropped.
+        tokio::spawn(follow_task(context.client.clone(), id, state, tell));
+    }
     loop {
+        if let Some(answer) = attached.take_ended() {
+            if context.json {
+                context.io.line(&pretty(&answer.raw))?;
+            }
+            let end = run_end::of(&answer.value, context.io.colour);
+            context.io.aside(end.words.as_bytes());
+            return Ok(end.status);
+        }
         // Both arms are cancel-safe: what was not received stays where it is.
         let step = tokio::select! {
             next = seen.recv() => match next {
@@ -232,14 +244,6 @@ async fn attached(answer: Answer<TaskView>, context: &mut Context) -> Outcome {
         };
         if let Err(failure) = step {
             return Err(platform(failure));
-        }
-        if let Some(answer) = attached.take_ended() {
-            if context.json {
-                context.io.line(&pretty(&answer.raw))?;
-            }
-            let end = run_end::of(&answer.value, context.io.colour);
-            context.io.aside(end.words.as_bytes());
-            return Ok(end.status);
         }
     }
 }

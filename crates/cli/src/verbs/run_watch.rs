@@ -11,12 +11,12 @@ use bytes::Bytes;
 use sutler_api::task::{LogStream, TaskState, TaskView};
 use sutler_ids::TaskId;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::task::name_of;
 use crate::client::{Answer, CallError, Client};
 use crate::progress::Status;
-use crate::wait::{ASK_EVERY_MIN, Away, HOLD, RETRY_EVERY};
+use crate::wait::{Away, HOLD, Pace, RETRY_EVERY, rest};
 
 /// Most things told and not yet taken; a full channel makes the connection wait, and with it
 /// the container's agent, never our memory.
@@ -40,27 +40,34 @@ pub(super) enum Seen {
     Lost(CallError),
 }
 
-/// Follows one task's state until it has ended.
-pub(super) async fn follow_task(client: Client, id: TaskId, tell: mpsc::Sender<Seen>) {
-    let mut seen: Option<TaskState> = None;
+/// Follows one task's state, which was `seen` last, until it has ended.
+pub(super) async fn follow_task(
+    client: Client,
+    id: TaskId,
+    mut seen: TaskState,
+    tell: mpsc::Sender<Seen>,
+) {
     let mut away = Away::default();
+    let mut pace = Pace::default();
     loop {
         let asked_at = Instant::now();
-        let (seen_as, hold) = match seen {
-            None => (String::new(), Duration::ZERO),
-            Some(state @ TaskState::Pulling) => (query_of(state), PULL_HOLD),
-            Some(state) => (query_of(state), HOLD),
+        let hold = if seen == TaskState::Pulling {
+            PULL_HOLD
+        } else {
+            HOLD
         };
-        let path = format!("/v1/tasks/{id}{seen_as}");
+        let path = format!("/v1/tasks/{id}{}", query_of(seen));
         let pause = match client.get_waiting::<TaskView>(&path, hold).await {
             Ok(answer) => {
                 away = Away::default();
                 let state = answer.value.state;
-                seen = Some(state);
+                let news = state != seen;
+                seen = state;
+                let took = asked_at.elapsed();
                 if tell.send(Seen::Task(Box::new(answer))).await.is_err() || state.is_terminal() {
                     return;
                 }
-                ASK_EVERY_MIN.saturating_sub(asked_at.elapsed())
+                pace.after(news, took)
             }
             Err(error) => {
                 let told = match away.passing(error) {
@@ -74,7 +81,7 @@ pub(super) async fn follow_task(client: Client, id: TaskId, tell: mpsc::Sender<S
                 RETRY_EVERY
             }
         };
-        sleep(pause).await;
+        rest(pause).await;
     }
 }
 
@@ -114,7 +121,7 @@ pub(super) async fn follow_output(
             let _ = tell.send(Seen::OutputEnd(end)).await;
             return;
         }
-        sleep(RETRY_EVERY).await;
+        rest(RETRY_EVERY).await;
     }
 }
 
@@ -172,15 +179,22 @@ async fn copy_output(
     Some(Copied { told, end: Ok(()) })
 }
 
-/// Whether the container has ended, as far as the master knows; it may hold the answer back.
+/// Whether the container has ended, as far as the master knows; it may hold its answers back.
 async fn ended(client: &Client, id: &TaskId) -> bool {
-    let path = format!("/v1/tasks/{id}{}", query_of(TaskState::Running));
-    match client.get_waiting::<TaskView>(&path, HOLD).await {
-        Ok(answer) => {
-            answer.value.state.is_terminal() || answer.value.state == TaskState::Releasing
+    // A task that is being stopped goes through one state between its run and its end.
+    let mut seen = TaskState::Running;
+    for _ in 0..2 {
+        let path = format!("/v1/tasks/{id}{}", query_of(seen));
+        match client.get_waiting::<TaskView>(&path, HOLD).await {
+            Ok(answer) if answer.value.state == seen => return false,
+            Ok(answer) => seen = answer.value.state,
+            Err(error) => return !error.is_passing(),
         }
-        Err(error) => !error.is_passing(),
+        if seen.is_terminal() || seen == TaskState::Releasing {
+            return true;
+        }
     }
+    false
 }
 
 /// Writes where a task is, as one line without ages.

@@ -6,32 +6,30 @@ use super::{Outcome, connect};
 use crate::args::Connection;
 use crate::client::Answer;
 use crate::context::pretty;
-use crate::failure::{ExitStatus, Failure, Report};
+use crate::failure::{ExitStatus, Failure};
 use crate::io::Io;
 
-/// Prints both versions. A master that does not answer is said on stderr, and is no failure.
+/// Prints both versions. Without the master's, ours is on stdout all the same, and why there is
+/// no other is the failure: a script that waits for a cluster is not told of one too early.
 ///
 /// # Errors
-/// If stdout cannot be written.
+/// If no master answers, or stdout cannot be written.
 pub async fn run(connection: &Connection, json: bool, io: &mut Io) -> Outcome {
     let ours = env!("CARGO_PKG_VERSION");
     let master = ask(connection).await;
     if json {
-        let master = master.ok().map(|(_, answer)| answer);
+        let master = master.as_ref().ok().map(|(_, answer)| answer);
         io.line(&pretty(&json!({ "version": ours, "master": master })))?;
-        return Ok(ExitStatus::OK);
+    } else {
+        io.line(&format!("sutler {ours}"))?;
     }
-    io.line(&format!("sutler {ours}"))?;
-    match master {
-        Ok((address, answer)) => {
-            let version = answer
-                .get("version")
-                .and_then(Value::as_str)
-                .unwrap_or("unknown");
-            io.line(&format!("master {version} at {address}"))?;
-        }
-        Err(Failure::Told(report)) => io.note(&format!("no master: {}", first_words(&report))),
-        Err(Failure::OutputClosed) => return Err(Failure::OutputClosed),
+    let (address, answer) = master?;
+    if !json {
+        let version = answer
+            .get("version")
+            .and_then(Value::as_str)
+            .unwrap_or("unknown");
+        io.line(&format!("master {version} at {address}"))?;
     }
     Ok(ExitStatus::OK)
 }
@@ -40,8 +38,4 @@ async fn ask(connection: &Connection) -> Result<(String, Value), Failure> {
     let client = connect(connection)?;
     let answer: Answer<Value> = client.get("/v1/version").await?;
     Ok((client.address().to_owned(), answer.raw))
-}
-
-fn first_words(report: &Report) -> &str {
-    &report.what
 }
