@@ -39,4 +39,6 @@ pub(crate) enum Event {
 pub(crate) struct Talk {
     pub client: PluginClient,
     pub facts: Arc<PluginFacts>,
+    /// Calls that it had answered at the last look; more of them are a sign of life.
+    pub heard: u64,
 }

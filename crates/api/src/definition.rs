@@ -3,6 +3,8 @@
 //! A definition says only what differs between vendors and cannot be asked at run time.
 //! Capabilities, attach, staging and topology are asked of the plugin itself.
 
+mod times;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
@@ -11,6 +13,9 @@ use utoipa::ToSchema;
 
 use crate::template::{self, TemplateError};
 use sutler_ids::{ClassName, PluginName};
+use times::{
+    default_call_timeout, default_probe_timeout, default_startup_timeout, default_stop_timeout,
+};
 
 /// Longest socket path that the kernel takes, in bytes, without its closing NUL
 /// (`sun_path`, unix(7)).
@@ -60,6 +65,18 @@ pub enum DefinitionError {
         key: &'static str,
         /// What was given.
         text: String,
+    },
+    /// A time is outside its bounds.
+    #[error("{key} {text:?} is not from {least} to {most}")]
+    TimeBounds {
+        /// Which key.
+        key: &'static str,
+        /// What was given.
+        text: String,
+        /// The shortest.
+        least: &'static str,
+        /// The longest.
+        most: &'static str,
     },
     /// A need is not of the form.
     #[error("need {text:?} is not one of loop, fuse, path:/PATH, module:NAME")]
@@ -209,6 +226,12 @@ pub struct PluginDefinition {
     /// How long a stop waits before it kills.
     #[serde(default = "default_stop_timeout")]
     pub stop_timeout: String,
+    /// How long one Probe, and each question at its start, may take.
+    #[serde(default = "default_probe_timeout")]
+    pub probe_timeout: String,
+    /// How long one call about a volume may take.
+    #[serde(default = "default_call_timeout")]
+    pub call_timeout: String,
     /// Whether the plugin wants the target path to exist.
     #[serde(default)]
     pub pre_create_target: bool,
@@ -259,14 +282,6 @@ fn default_endpoint() -> String {
     "/csi/csi.sock".to_owned()
 }
 
-fn default_startup_timeout() -> String {
-    "60s".to_owned()
-}
-
-fn default_stop_timeout() -> String {
-    "30s".to_owned()
-}
-
 /// Four calls at once: enough to hide a slow one, few enough for plugins that break when
 /// calls for one machine overlap.
 const fn default_lanes() -> NonZeroU32 {
@@ -291,6 +306,8 @@ impl PluginDefinition {
             needs: Vec::new(),
             startup_timeout: default_startup_timeout(),
             stop_timeout: default_stop_timeout(),
+            probe_timeout: default_probe_timeout(),
+            call_timeout: default_call_timeout(),
             pre_create_target: false,
             lanes: default_lanes(),
             secrets: BTreeMap::new(),
@@ -332,6 +349,8 @@ impl PluginDefinition {
         self.defined_mounts()?;
         self.startup_timeout_ms()?;
         self.stop_timeout_ms()?;
+        self.probe_timeout()?;
+        self.call_timeout()?;
         for need in &self.needs {
             check_need(need)?;
         }
@@ -351,22 +370,6 @@ impl PluginDefinition {
     /// [`DefinitionError::Mount`].
     pub fn defined_mounts(&self) -> Result<Vec<DefinedMount>, DefinitionError> {
         self.mounts.iter().map(|text| parse_mount(text)).collect()
-    }
-
-    /// Gives the time until Probe must say ready, in milliseconds.
-    ///
-    /// # Errors
-    /// [`DefinitionError::Time`].
-    pub fn startup_timeout_ms(&self) -> Result<u64, DefinitionError> {
-        time_ms("startup_timeout", &self.startup_timeout)
-    }
-
-    /// Gives the time that a stop waits before it kills, in milliseconds.
-    ///
-    /// # Errors
-    /// [`DefinitionError::Time`].
-    pub fn stop_timeout_ms(&self) -> Result<u64, DefinitionError> {
-        time_ms("stop_timeout", &self.stop_timeout)
     }
 
     /// Gives the classes of this plugin: the one named like it, and those defined.
@@ -460,23 +463,6 @@ fn parse_mount(text: &str) -> Result<DefinedMount, DefinitionError> {
     })
 }
 
-fn time_ms(key: &'static str, text: &str) -> Result<u64, DefinitionError> {
-    let fault = || DefinitionError::Time {
-        key,
-        text: text.to_owned(),
-    };
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let number: u64 = text[..digits].parse().map_err(|_| fault())?;
-    let factor = match text[digits..].trim() {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(fault()),
-    };
-    number.checked_mul(factor).ok_or_else(fault)
-}
-
 fn check_need(need: &str) -> Result<(), DefinitionError> {
     let known = matches!(need, "loop" | "fuse")
         || need
@@ -517,6 +503,27 @@ mod tests {
             ("image = 'x'\nmounts = ['dev']", "mount \"dev\""),
             ("image = 'x'\nstartup_timeout = '10'", "startup_timeout"),
             ("image = 'x'\nneeds = ['luck']", "luck"),
+            (
+                "image = 'x'\nprobe_timeout = 'soon'",
+                "probe_timeout \"soon\"",
+            ),
+            (
+                "image = 'x'\nprobe_timeout = '0s'",
+                "probe_timeout \"0s\" is not from 1s to 5m",
+            ),
+            (
+                "image = 'x'\nprobe_timeout = '6m'",
+                "probe_timeout \"6m\" is not from 1s to 5m",
+            ),
+            ("image = 'x'\ncall_timeout = '90'", "call_timeout \"90\""),
+            (
+                "image = 'x'\ncall_timeout = '999ms'",
+                "call_timeout \"999ms\" is not from 1s to 1h",
+            ),
+            (
+                "image = 'x'\ncall_timeout = '2h'",
+                "call_timeout \"2h\" is not from 1s to 1h",
+            ),
             ("image = 'x'\nname = 'a/b'", "plugin name"),
             ("image = 'x'\nlanes = 0", "nonzero"),
         ] {

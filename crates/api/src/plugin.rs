@@ -24,6 +24,15 @@ pub struct AddPluginRequest {
     pub on: Vec<AgentName>,
 }
 
+/// A request to start a plugin again: `POST /v1/plugins/{name}/restart`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestartPluginRequest {
+    /// Also while volumes of it are in use, whose mounts may live in its processes.
+    #[serde(default)]
+    pub in_use: bool,
+}
+
 /// A plugin as an agent gets it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DesiredPlugin {
@@ -35,6 +44,9 @@ pub struct DesiredPlugin {
     pub definition: PluginDefinition,
     /// Values for `{{set.KEY}}`.
     pub set: BTreeMap<String, String>,
+    /// Grows each time that an operator wants it started again.
+    #[serde(default)]
+    pub restart: u64,
 }
 
 /// Where one instance of a plugin is in its life.
@@ -51,6 +63,10 @@ pub enum PluginState {
     Probing,
     /// It answers.
     Ready,
+    /// It says itself that it is not ready: calls wait until it does, and it is left running.
+    NotReady,
+    /// It does not answer, and is left running while volumes may depend on it.
+    Silent,
     /// It failed and will be started again.
     BackingOff,
     /// It is being stopped.

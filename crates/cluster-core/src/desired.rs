@@ -60,6 +60,7 @@ impl Books {
                 generation: plugin.generation,
                 definition: plugin.definition.clone(),
                 set: plugin.set.clone(),
+                restart: plugin.restart,
             })
             .collect()
     }

@@ -2,6 +2,7 @@
 
 use sutler_api::agent::ToAgent;
 use sutler_api::plugin::AddPluginRequest;
+use sutler_api::volume::VolumeState;
 use sutler_ids::{AgentId, PluginName};
 use sutler_ids::{ErrorKind, Problem};
 
@@ -9,6 +10,7 @@ use crate::books::{Books, Turn};
 use crate::definition::{check_values, join};
 use crate::record::{Change, ClusterRecord, PluginRecord, VolumeRecord};
 use crate::step::Reply;
+use crate::views::volume_state_word;
 
 /// Volumes named in one refusal; the rest is counted.
 const NAMED_MAX: usize = 5;
@@ -59,6 +61,22 @@ impl Books {
             .filter(move |volume| volume.spec.plugin == *name)
     }
 
+    /// Names the volumes that are, or may be, in use through a plugin, with who uses them. What
+    /// its machine has not told counts as in use.
+    fn dependents_of(&self, name: &PluginName) -> Vec<String> {
+        let named = |volume: &VolumeRecord| {
+            let view = self.volume_view(volume);
+            let tasks = join(view.users.iter().map(|user| &user.task_id));
+            let untold = !self.live.volumes.contains_key(&volume.spec.volume_id);
+            match (tasks.is_empty(), untold || !at_rest(view.state)) {
+                (false, _) => Some(format!("{} (task {tasks})", view.name)),
+                (true, true) => Some(format!("{} ({})", view.name, volume_state_word(view.state))),
+                (true, false) => None,
+            }
+        };
+        self.volumes_of(name).filter_map(named).collect()
+    }
+
     pub(crate) fn plugin_called(&self, name: &PluginName) -> Result<&PluginRecord, Problem> {
         self.durable.plugins.get(name).ok_or_else(|| {
             Problem::new(ErrorKind::NotFound, format!("no plugin is called {name}"))
@@ -73,18 +91,20 @@ impl Turn<'_> {
             Problem::new(ErrorKind::Invalid, error.to_string())
                 .hint("the definition's keys are explained in docs/plugins.md")
         })?;
-        let record = PluginRecord {
+        let mut record = PluginRecord {
             name: definition.checked_name().clone(),
             generation: self.books.cluster().generation + 1,
             definition,
             set: request.set,
             on: request.on,
             removing: false,
+            restart: 0,
             added_at: self.now,
         };
         self.books.check_plugin(&record)?;
         self.reply(Reply::Plugin(record.name.clone()));
         let old = self.books.durable.plugins.get(&record.name);
+        record.restart = old.map_or(0, |old| old.restart);
         let same = old.is_some_and(|old| {
             let (old, new) = ((&old.definition, &old.set, &old.on, old.removing), &record);
             old == (&new.definition, &new.set, &new.on, new.removing)
@@ -99,6 +119,29 @@ impl Turn<'_> {
             ..cluster
         }));
         self.persist(Change::Plugin(record));
+        self.tell_plugins();
+        Ok(())
+    }
+
+    /// Starts a plugin again on each of its machines. Mounts of volumes in use may live in its
+    /// processes, so that takes the operator's word.
+    pub(crate) fn restart_plugin(
+        &mut self,
+        name: &PluginName,
+        in_use: bool,
+    ) -> Result<(), Problem> {
+        let record = self.books.plugin_called(name)?.clone();
+        let users = self.books.dependents_of(name);
+        if !users.is_empty() && !in_use {
+            let what = format!("plugin {name} has volumes in use: {}", some(&users));
+            return Err(Problem::new(ErrorKind::Conflict, what).hint(format!(
+                "end those tasks first; or sutler plugin restart {name} --in-use, which breaks \
+                 mounts that live in the plugin's own processes"
+            )));
+        }
+        self.reply(Reply::Plugin(name.clone()));
+        let restart = record.restart + 1;
+        self.persist(Change::Plugin(PluginRecord { restart, ..record }));
         self.tell_plugins();
         Ok(())
     }
@@ -136,14 +179,31 @@ impl Turn<'_> {
     }
 }
 
+/// Tells whether nothing of a volume is, or may be, on its machine's mount table.
+const fn at_rest(state: VolumeState) -> bool {
+    match state {
+        VolumeState::Creating
+        | VolumeState::Ready
+        | VolumeState::Missing
+        | VolumeState::Trashed
+        | VolumeState::Failed => true,
+        VolumeState::Preparing
+        | VolumeState::InUse
+        | VolumeState::Releasing
+        | VolumeState::Growing
+        | VolumeState::Uncertain
+        | VolumeState::Deleting => false,
+    }
+}
+
 fn some_names(volumes: &[&VolumeRecord]) -> String {
-    let names = join(
-        volumes
-            .iter()
-            .take(NAMED_MAX)
-            .map(|volume| &volume.spec.name),
-    );
-    match volumes.len().checked_sub(NAMED_MAX) {
+    let names: Vec<_> = volumes.iter().map(|volume| &volume.spec.name).collect();
+    some(&names)
+}
+
+fn some(texts: &[impl std::fmt::Display]) -> String {
+    let names = join(texts.iter().take(NAMED_MAX));
+    match texts.len().checked_sub(NAMED_MAX) {
         Some(more) if more > 0 => format!("{names} and {more} more"),
         Some(_) | None => names,
     }

@@ -61,6 +61,9 @@ pub struct PluginRecord {
     pub on: Vec<AgentName>,
     /// Whether it is being removed: no machine should run it.
     pub removing: bool,
+    /// Grows each time that an operator wants it started again.
+    #[serde(default)]
+    pub restart: u64,
     /// When this generation was added.
     pub added_at: Timestamp,
 }

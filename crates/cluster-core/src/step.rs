@@ -84,6 +84,13 @@ pub enum Request {
     },
     /// Add a plugin, or change it.
     AddPlugin(Box<AddPluginRequest>),
+    /// Start a plugin again.
+    RestartPlugin {
+        /// Which.
+        name: PluginName,
+        /// Also while volumes of it are in use.
+        in_use: bool,
+    },
     /// Remove a plugin.
     RemovePlugin {
         /// Which.

@@ -452,6 +452,8 @@ pub const fn plugin_state_word(state: PluginState) -> &'static str {
         PluginState::Starting => "starting",
         PluginState::Probing => "not answering yet",
         PluginState::Ready => "ready",
+        PluginState::NotReady => "not ready: says so itself",
+        PluginState::Silent => "silent, left running",
         PluginState::BackingOff => "failed and waiting to be started again",
         PluginState::Stopping => "stopping",
         PluginState::Stopped => "stopped",

@@ -21,6 +21,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper_util::rt::TokioIo;
@@ -81,6 +82,7 @@ pub struct PluginClient {
     socket: Arc<Path>,
     channel: Channel,
     on_call: Option<OnCall>,
+    answers: Arc<AtomicU64>,
 }
 
 impl PluginClient {
@@ -105,6 +107,7 @@ impl PluginClient {
             socket,
             channel,
             on_call: None,
+            answers: Arc::default(),
         })
     }
 
@@ -117,6 +120,12 @@ impl PluginClient {
     /// The socket.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// Counts the calls other than Probe that the plugin answered over this client and its
+    /// clones, refusals included: each was a sign of life.
+    pub fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
     }
 
     /// Checks the arguments, then makes one call.
@@ -156,6 +165,11 @@ impl PluginClient {
             Ok(Err(status)) => Err(CsiError::from_status(at.rpc, &status, at.deadline)),
             Err(_) => Err(CsiError::deadline(at.rpc, at.deadline)),
         };
+        let code = result.as_ref().err().map(|error| error.code);
+        if at.rpc != Rpc::Probe && code.is_none_or(Code::is_answer) {
+            // Relaxed: a count alone, nothing else is read by it.
+            self.answers.fetch_add(1, Ordering::Relaxed);
+        }
         let result = result.map_err(|error| at.scrubbed(error));
         report.end(result.as_ref().err().map(|error| error.code));
         result

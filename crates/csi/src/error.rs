@@ -90,6 +90,15 @@ impl Code {
         }
     }
 
+    /// Tells whether the plugin itself must have said so. Giving up and a lost connection are
+    /// known to its caller alone.
+    pub(crate) fn is_answer(self) -> bool {
+        !matches!(
+            self,
+            Code::Transport | Code::DeadlineExceeded | Code::Cancelled | Code::NotSent
+        )
+    }
+
     /// None for OK.
     fn from_grpc(code: tonic::Code) -> Option<Code> {
         Some(match code {

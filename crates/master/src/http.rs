@@ -93,6 +93,7 @@ pub(crate) fn router(
             "/v1/plugins/{name}",
             get(plugins::show).delete(plugins::remove),
         )
+        .route("/v1/plugins/{name}/restart", post(plugins::restart))
         .route("/v1/plugins/{name}/logs", get(logs::of_plugin))
         .route("/v1/agents", get(cluster::agents))
         .route("/v1/classes", get(cluster::classes))

@@ -11,10 +11,14 @@
 //!                                                      Clearing ─────────────► Gone
 //! ```
 //!
+//! Of a ready plugin there is a [`Voice`]: it is heard, says that it is not ready, or is silent.
+//! Only silence may end it, and only while no volume depends on it; see `alive.rs`.
+//!
 //! A plugin to be removed works on until no volume of it is left on the machine. An upgrade
 //! pulls the new image while the old one serves, then restarts in place: mounts belong to the
 //! kernel and stay. It never takes the agent down: every failure is a state with a reason.
 
+mod alive;
 mod cause;
 mod report;
 mod stop;
@@ -44,14 +48,18 @@ pub const HEALTHY_AFTER_MS: u64 = 60_000;
 /// Time between two looks at a ready plugin, in milliseconds.
 pub const PROBE_EVERY_MS: u64 = 10_000;
 
-/// Failed looks in a row after which a ready plugin is started again: one or two may be a
-/// machine under load.
+/// Failed looks in a row after which a plugin counts as silent: one or two may be a machine
+/// under load.
 pub const MISSES_MAX: u32 = 3;
 
 /// First and longest time between two looks at a plugin that is coming up, in milliseconds:
 /// most sockets appear within a blink, and a look costs one stat.
 const LOOK_FIRST_MS: u64 = 20;
 const LOOK_MOST_MS: u64 = 250;
+
+/// Time between two looks at a plugin whose time to come up is over and that is left alone, in
+/// milliseconds: it may take hours, and an operator who looks notices no second.
+const LOOK_LATE_MS: u64 = 1_000;
 
 /// Time between two counts of the volumes of a plugin to be removed, in milliseconds.
 const COUNT_EVERY_MS: u64 = 1_000;
@@ -94,11 +102,19 @@ enum State {
         look_at: Option<Timestamp>,
         looks: u32,
         last: Last,
+        /// Its container was found running when the agent started: volumes may depend on it.
+        adopted: bool,
+        late: Option<Late>,
     },
     Ready {
         look_at: Option<Timestamp>,
         misses: u32,
         upgrade: Upgrade,
+        voice: Voice,
+        /// How the last look went that gave no sign of life.
+        last: Last,
+        /// Whether calls go to it.
+        up: bool,
     },
     Stopping {
         then: Then,
@@ -114,6 +130,34 @@ enum State {
 }
 
 type Last = Option<ProbeOutcome>;
+
+/// A plugin whose time to come up is over and that is left alone all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Late {
+    /// It says itself that it is not ready: an answer, and no reason to begin anew.
+    NotReady {
+        /// Looks since, in a row, that it did not answer.
+        misses: u32,
+    },
+    /// It does not answer. Until the volumes here are counted, some may depend on it.
+    Silent,
+}
+
+/// What is heard of a plugin that was ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Voice {
+    /// It answers.
+    Heard,
+    /// It says itself that it is not ready: calls wait.
+    NotReady,
+    /// It does not answer. Until the volumes here are counted, some may depend on it.
+    Silent {
+        /// Whether they are being counted.
+        counting: bool,
+    },
+    /// It does not answer and no volume depended on it; calls wait while that is made sure.
+    Judged,
+}
 
 /// A newer definition that a ready plugin does not run yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,7 +213,9 @@ impl Plugin {
     /// Tells whether a container was started from an older definition than the wanted one, so
     /// that a reference without digest must be looked up anew.
     pub fn is_upgrade(&self) -> bool {
-        self.started.is_some() && !self.runs_wanted()
+        self.started
+            .as_ref()
+            .is_some_and(|s| s.generation != self.wanted.generation)
     }
 
     /// Tells whether nothing of it is left and its owner may drop it.
@@ -179,7 +225,7 @@ impl Plugin {
 
     /// Tells whether it serves volumes now.
     pub fn is_ready(&self) -> bool {
-        matches!(self.state, State::Ready { .. })
+        matches!(self.state, State::Ready { up: true, .. })
     }
 
     /// Takes one event. What does not fit the state or belongs to an earlier start is ignored.
@@ -230,7 +276,8 @@ impl Plugin {
     }
 
     fn on_wanted(&mut self, wanted: DesiredPlugin) -> PluginStep {
-        let newer = wanted.generation > self.wanted.generation;
+        let newer =
+            (wanted.generation, wanted.restart) > (self.wanted.generation, self.wanted.restart);
         let kept = self.removing;
         self.removing = false;
         self.count_at = None;
@@ -302,7 +349,7 @@ impl Plugin {
             return PluginStep::default();
         }
         let mut step = match seen {
-            ContainerSeen::Running { .. } if self.runs_wanted() => self.watch(now),
+            ContainerSeen::Running { .. } if self.runs_wanted() => self.watch(true, now),
             ContainerSeen::Running { .. } => self.halt(Then::Again),
             ContainerSeen::Absent | ContainerSeen::NeverStarted(_) | ContainerSeen::Ended(_) => {
                 self.begin()
@@ -315,9 +362,10 @@ impl Plugin {
     }
 
     fn runs_wanted(&self) -> bool {
+        let wanted = (self.wanted.generation, self.wanted.restart);
         self.started
             .as_ref()
-            .is_some_and(|s| s.generation == self.wanted.generation)
+            .is_some_and(|s| (s.generation, s.restart) == wanted)
     }
 
     /// Begins a new run; no container of an earlier one is running.
@@ -348,8 +396,11 @@ impl Plugin {
                 if self.started.is_some() {
                     self.restarts += 1;
                 }
-                let generation = self.wanted.generation;
-                self.started = Some(StartRecord { generation, digest });
+                self.started = Some(StartRecord {
+                    generation: self.wanted.generation,
+                    restart: self.wanted.restart,
+                    digest,
+                });
                 self.state = State::Starting;
                 let record = self.put();
                 PluginStep::act(PluginEffect::Start).record(record)
@@ -395,7 +446,7 @@ impl Plugin {
             Err(problem) => self.halt(Then::BackOff(Cause::NotStarted(problem))),
             Ok(()) if !self.runs_wanted() => self.halt(Then::Again),
             Ok(()) => {
-                let mut step = self.watch(now);
+                let mut step = self.watch(false, now);
                 if self.removing {
                     step.effects.push(PluginEffect::CountVolumes);
                 }
@@ -418,8 +469,27 @@ impl Plugin {
             State::New | State::Recovering | State::Preparing => PluginState::Waiting,
             State::Pulling => PluginState::Pulling,
             State::Starting => PluginState::Starting,
-            State::Probing { .. } => PluginState::Probing,
-            State::Ready { .. } => PluginState::Ready,
+            State::Probing { late: None, .. } => PluginState::Probing,
+            State::Probing {
+                late: Some(Late::NotReady { .. }),
+                ..
+            }
+            | State::Ready {
+                voice: Voice::NotReady,
+                ..
+            } => PluginState::NotReady,
+            State::Probing {
+                late: Some(Late::Silent),
+                ..
+            }
+            | State::Ready {
+                voice: Voice::Silent { .. } | Voice::Judged,
+                ..
+            } => PluginState::Silent,
+            State::Ready {
+                voice: Voice::Heard,
+                ..
+            } => PluginState::Ready,
             State::Stopping { .. } | State::Clearing { .. } => PluginState::Stopping,
             State::BackingOff { .. } => PluginState::BackingOff,
             State::Gone => PluginState::Stopped,

@@ -98,6 +98,8 @@ pub struct PluginUp {
     pub lanes: NonZeroU32,
     /// Whether it wants the target path to exist.
     pub pre_create_target: bool,
+    /// Longest wait for the answer to a call that changes something.
+    pub call_timeout: Duration,
     /// Given in calls that take secrets.
     pub secrets: BTreeMap<String, SecretRef>,
 }

@@ -14,54 +14,78 @@ use sutler_node_core::plugin::ProbeOutcome;
 
 use crate::event::Talk;
 
-/// Time for one answer. A healthy plugin needs milliseconds; one that waits for its back end
-/// should say that it is not ready rather than hang.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-
 /// The classes of a plugin, with the parameters of each.
 pub(crate) type Classes = Vec<(ClassName, BTreeMap<String, String>)>;
 
-/// Asks a plugin. `known` is what it said in this run before, and spares the questions.
-pub(crate) async fn probe(socket: PathBuf, known: Option<Talk>) -> (ProbeOutcome, Option<Talk>) {
+/// Asks a plugin, each question for so long. `known` is what it said in this run before, and
+/// spares the questions.
+pub(crate) async fn probe(
+    socket: PathBuf,
+    known: Option<Talk>,
+    within: Duration,
+) -> (ProbeOutcome, Option<Talk>) {
     if !socket.exists() {
-        return (ProbeOutcome::NoSocket, None);
+        return (ProbeOutcome::NoSocket, known);
     }
     let client = match &known {
         Some(talk) => talk.client.clone(),
         None => match PluginClient::connect(socket) {
             Ok(client) => client,
             Err(error) => {
-                return (
-                    ProbeOutcome::NoAnswer {
-                        raw: error.to_string(),
-                    },
-                    None,
-                );
+                let raw = error.to_string();
+                return (ProbeOutcome::NoAnswer { raw }, None);
             }
         },
     };
-    match client.probe(ANSWER_WITHIN).await {
-        Ok(true) => {}
-        Ok(false) => return (ProbeOutcome::NotReady, None),
-        Err(error) => return (failed(&error), None),
+    let said = client.probe(within).await;
+    let heard = client.answers();
+    match (said, known) {
+        (Ok(true), None) => first(client, within).await,
+        (Ok(true), Some(talk)) => answered(Talk { heard, ..talk }),
+        (Ok(false), known) => {
+            let known = known.map(|talk| Talk { heard, ..talk });
+            (ProbeOutcome::NotReady, known)
+        }
+        (Err(error), None) => (failed(&error), None),
+        (Err(error), Some(talk)) => {
+            let outcome = match heard > talk.heard {
+                true => ProbeOutcome::Busy {
+                    raw: format!("{}: {}", error.code, error.message),
+                },
+                false => failed(&error),
+            };
+            (outcome, Some(Talk { heard, ..talk }))
+        }
     }
-    let facts = match known {
-        Some(talk) => talk.facts,
-        None => match interrogate(&client, ANSWER_WITHIN).await {
-            Ok(facts) => Arc::new(facts),
-            Err(error) => return (failed(&error), None),
-        },
-    };
+}
+
+/// Asks all that a plugin says of itself.
+async fn first(client: PluginClient, within: Duration) -> (ProbeOutcome, Option<Talk>) {
+    match interrogate(&client, within).await {
+        Ok(facts) => answered(Talk {
+            heard: client.answers(),
+            client,
+            facts: Arc::new(facts),
+        }),
+        Err(error) => (failed(&error), None),
+    }
+}
+
+fn answered(talk: Talk) -> (ProbeOutcome, Option<Talk>) {
     (
-        ProbeOutcome::Answered(Box::new(view(&facts))),
-        Some(Talk { client, facts }),
+        ProbeOutcome::Answered(Box::new(view(&talk.facts))),
+        Some(talk),
     )
 }
 
 /// Asks how much room is left for each class, with its parameters, as it would be given to
 /// `CreateVolume`: a plugin with several pools tells them apart by these alone. Left out are
 /// the classes of which the plugin does not say.
-pub(crate) async fn capacities(talk: Talk, classes: Classes) -> BTreeMap<ClassName, Bytes> {
+pub(crate) async fn capacities(
+    talk: Talk,
+    classes: Classes,
+    within: Duration,
+) -> BTreeMap<ClassName, Bytes> {
     let mut free = BTreeMap::new();
     if !talk.facts.gets_capacity() {
         return free;
@@ -71,7 +95,7 @@ pub(crate) async fn capacities(talk: Talk, classes: Classes) -> BTreeMap<ClassNa
         let bytes = match told.get(&parameters) {
             Some(bytes) => *bytes,
             None => {
-                let bytes = capacity(&talk, parameters.clone()).await;
+                let bytes = capacity(&talk, parameters.clone(), within).await;
                 told.insert(parameters, bytes);
                 bytes
             }
@@ -81,7 +105,11 @@ pub(crate) async fn capacities(talk: Talk, classes: Classes) -> BTreeMap<ClassNa
     free
 }
 
-async fn capacity(talk: &Talk, parameters: BTreeMap<String, String>) -> Option<Bytes> {
+async fn capacity(
+    talk: &Talk,
+    parameters: BTreeMap<String, String>,
+    within: Duration,
+) -> Option<Bytes> {
     let place = talk
         .facts
         .node
@@ -92,7 +120,7 @@ async fn capacity(talk: &Talk, parameters: BTreeMap<String, String>) -> Option<B
         topology: place.map(|node| node.topology.clone()),
         ..GetCapacity::default()
     };
-    match talk.client.get_capacity(&args, ANSWER_WITHIN).await {
+    match talk.client.get_capacity(&args, within).await {
         Ok(capacity) => Some(Bytes(capacity.available_bytes)),
         Err(error) => {
             tracing::debug!(plugin = talk.facts.name, %error, "capacity is not told");

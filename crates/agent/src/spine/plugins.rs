@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sutler_api::agent::Update;
 use sutler_api::plugin::{DesiredPlugin, PluginInstanceView};
@@ -27,6 +28,10 @@ use crate::event::{Event, Talk};
 /// longer than a person waits.
 const CAPACITY_EVERY_MS: u64 = 10_000;
 
+/// Used when a definition was recorded with an unreadable time; `checked` refuses those.
+const PROBE_DEFAULT: Duration = Duration::from_secs(15);
+const CALL_DEFAULT: Duration = Duration::from_secs(120);
+
 /// A plugin and what belongs to it in memory only.
 pub(super) struct PluginCell {
     pub machine: Plugin,
@@ -34,6 +39,8 @@ pub(super) struct PluginCell {
     /// What it said in this run.
     pub talk: Option<Talk>,
     free: BTreeMap<ClassName, Bytes>,
+    /// Whether it is being asked for its capacity: it may take longer than the pause between.
+    asked: bool,
     told: Option<PluginInstanceView>,
     pull: Option<AbortHandle>,
     watch: Option<AbortHandle>,
@@ -47,6 +54,7 @@ impl PluginCell {
             image: None,
             talk: None,
             free: BTreeMap::new(),
+            asked: false,
             told: None,
             pull: None,
             watch: None,
@@ -101,6 +109,7 @@ impl Spine {
             tracing::info!(plugin = %name, from = ?before.state, to = ?told.state, cause, "plugin");
         }
         if cell.machine.run() != run {
+            cell.asked = false;
             cell.talk = None;
         }
         for record in &step.persist {
@@ -213,10 +222,11 @@ impl Spine {
             return;
         };
         let (known, run) = (cell.talk.clone(), cell.machine.run());
+        let within = probe_timeout(cell);
         let id = plugin.clone();
         let probe = self.spawn(name, async move {
             let (outcome, talk) = match subject.rendered() {
-                Ok(filled) => probe(filled.socket, known).await,
+                Ok(filled) => probe(filled.socket, known, within).await,
                 Err(problem) => {
                     let raw = problem.to_string();
                     (ProbeOutcome::NoAnswer { raw }, None)
@@ -238,6 +248,7 @@ impl Spine {
             facts: (*talk.facts).clone(),
             lanes: definition.lanes,
             pre_create_target: definition.pre_create_target,
+            call_timeout: definition.call_timeout().unwrap_or(CALL_DEFAULT),
             secrets: definition.secrets.clone(),
         };
         failpoint::hit(&format!("{name}.before"));
@@ -307,16 +318,17 @@ impl Spine {
     }
 
     pub(super) fn ask_capacity(&mut self, plugin: PluginName) {
-        let Some(cell) = self.plugins.get(&plugin) else {
+        let Some(cell) = self.plugins.get_mut(&plugin) else {
             return;
         };
-        let Some(talk) = cell.talk.clone() else {
+        let Some(talk) = cell.talk.clone().filter(|_| !cell.asked) else {
             return;
         };
+        cell.asked = true;
         let run = cell.machine.run();
-        let classes = classes(cell);
+        let (classes, within) = (classes(cell), probe_timeout(cell));
         self.spawn("agent.plugin.capacity".to_owned(), async move {
-            let free = capacities(talk, classes).await;
+            let free = capacities(talk, classes, within).await;
             Event::Capacity(plugin, run, free)
         });
     }
@@ -331,6 +343,9 @@ impl Spine {
         let Some(cell) = self.plugins.get_mut(plugin) else {
             return;
         };
+        if cell.machine.run() == run {
+            cell.asked = false;
+        }
         // A failed question keeps the last answer: it is advisory either way.
         if cell.machine.run() == run && !free.is_empty() {
             cell.free.extend(free);
@@ -372,6 +387,11 @@ impl Spine {
         self.tell_plugins(&all);
         self.tell(vec![Update::PluginsTold]);
     }
+}
+
+fn probe_timeout(cell: &PluginCell) -> Duration {
+    let definition = &cell.machine.wanted().definition;
+    definition.probe_timeout().unwrap_or(PROBE_DEFAULT)
 }
 
 /// Gives the classes of a plugin with the parameters that `CreateVolume` would get.

@@ -201,6 +201,7 @@ impl World {
             generation: 1,
             definition,
             set: BTreeMap::new(),
+            restart: 0,
         }
     }
 

@@ -4,7 +4,7 @@
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
-use sutler_api::plugin::PluginView;
+use sutler_api::plugin::{PluginView, RestartPluginRequest};
 use sutler_ids::{AgentName, PluginName};
 
 use super::logs::{self, LogArgs};
@@ -25,6 +25,14 @@ Examples:
   sutler plugin rm nfs
 
 It refuses while the plugin keeps volumes, and names them (exit status 4).";
+
+const RESTART_EXAMPLES: &str = "\
+Examples:
+  sutler plugin restart nfs
+
+It refuses while volumes of the plugin are in use, and names their tasks (exit status 4).
+With --in-use it restarts all the same. FUSE mounts live in the plugin's own processes: tasks
+that use them get errors from then on and must be started again.";
 
 /// Verbs of `sutler plugin`.
 #[derive(Debug, Subcommand)]
@@ -51,6 +59,15 @@ pub enum PluginVerb {
         /// What of it.
         #[command(flatten)]
         log: LogArgs,
+    },
+    /// Start a plugin again on its nodes
+    #[command(after_help = RESTART_EXAMPLES)]
+    Restart {
+        /// The plugin
+        name: PluginName,
+        /// Also while volumes of it are in use: mounts that live in its processes break
+        #[arg(long)]
+        in_use: bool,
     },
     /// Remove a plugin
     #[command(visible_alias = "remove", after_help = RM_EXAMPLES)]
@@ -91,6 +108,12 @@ pub async fn run(verb: PluginVerb, context: &mut Context) -> Outcome {
                 .unwrap_or_default();
             let path = format!("/v1/plugins/{name}/logs{on}");
             return logs::print(context, &path, &log).await;
+        }
+        PluginVerb::Restart { name, in_use } => {
+            let path = format!("/v1/plugins/{name}/restart");
+            let request = RestartPluginRequest { in_use };
+            let answer = context.client.post::<PluginView>(&path, &request).await?;
+            context.show(&answer, |plugin, _| plugin_show::line(plugin))?;
         }
         PluginVerb::Rm(args) => return remove(args, context).await,
     }

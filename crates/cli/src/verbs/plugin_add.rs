@@ -149,7 +149,7 @@ fn refused(error: &sutler_api::definition::DefinitionError) -> Report {
 /// Whether an instance failed: its supervisor keeps trying, but a person should look.
 fn failing(instance: &PluginInstanceView) -> bool {
     match instance.state {
-        PluginState::BackingOff => true,
+        PluginState::BackingOff | PluginState::NotReady | PluginState::Silent => true,
         PluginState::Ready => false,
         PluginState::Waiting
         | PluginState::Pulling

@@ -58,6 +58,8 @@ pub(crate) fn one(plugin: &PluginView, now: Timestamp) -> String {
         ("generation", plugin.generation.to_string()),
         ("classes", list(&plugin.classes)),
         ("volumes", plugin.volumes.to_string()),
+        ("probe timeout", plugin.definition.probe_timeout.clone()),
+        ("call timeout", plugin.definition.call_timeout.clone()),
         (
             "being removed",
             if plugin.removing { "yes" } else { "no" }.to_owned(),
@@ -160,6 +162,8 @@ pub(crate) fn name_of(state: PluginState) -> &'static str {
         PluginState::Starting => "starting",
         PluginState::Probing => "probing",
         PluginState::Ready => "ready",
+        PluginState::NotReady => "not ready: says so itself",
+        PluginState::Silent => "silent, left running",
         PluginState::BackingOff => "failed, to be started again",
         PluginState::Stopping => "stopping",
         PluginState::Stopped => "stopped",

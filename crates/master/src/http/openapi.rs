@@ -29,6 +29,7 @@ use super::{changes, cluster, logs, metrics, plugins, tasks, volumes, why};
         plugins::show,
         plugins::add,
         plugins::remove,
+        plugins::restart,
         logs::of_plugin,
         cluster::agents,
         cluster::classes,

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
-use sutler_api::plugin::{AddPluginRequest, PluginState, PluginView};
+use sutler_api::plugin::{AddPluginRequest, PluginState, PluginView, RestartPluginRequest};
 use sutler_cluster_core::{Books, Reply, Request};
 use sutler_ids::PluginName;
 use sutler_ids::Problem;
@@ -111,6 +111,28 @@ pub(crate) async fn remove(
     let plugin = app
         .spine
         .request(Request::RemovePlugin { name }, render)
+        .await?;
+    Ok((StatusCode::ACCEPTED, Json(plugin)))
+}
+
+/// Starts a plugin again on its machines; refused while volumes of it are in use, unless asked
+/// for all the same.
+#[utoipa::path(post, path = "/v1/plugins/{name}/restart", tag = "plugins",
+    params(("name" = String, Path)), request_body = RestartPluginRequest,
+    responses((status = 202, body = PluginView), (status = 409, body = Problem)))]
+pub(crate) async fn restart(
+    State(app): State<Arc<App>>,
+    ApiPath(name): ApiPath<PluginName>,
+    ApiJson(request): ApiJson<RestartPluginRequest>,
+) -> Result<(StatusCode, Json<PluginView>), Refusal> {
+    let shown = name.clone();
+    let in_use = request.in_use;
+    let plugin = app
+        .spine
+        .request(
+            Request::RestartPlugin { name, in_use },
+            move |_, books: &Books| books.plugin(&shown),
+        )
         .await?;
     Ok((StatusCode::ACCEPTED, Json(plugin)))
 }

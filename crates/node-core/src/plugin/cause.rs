@@ -2,7 +2,7 @@
 
 use sutler_api::plugin::DesiredPlugin;
 use sutler_api::task::TaskExit;
-use sutler_ids::{ErrorKind, Problem, SaidBy};
+use sutler_ids::{ErrorKind, PluginName, Problem, SaidBy};
 
 use super::{Evidence, ProbeOutcome};
 use crate::container::{ContainerEnd, exit_text};
@@ -27,7 +27,7 @@ pub(super) enum Cause {
     /// It stopped answering.
     Silent {
         /// What the last conversation gave.
-        last: ProbeOutcome,
+        last: Option<ProbeOutcome>,
     },
     /// It is another driver than its definition says.
     OtherDriver {
@@ -121,7 +121,7 @@ fn not_ready(wanted: &DesiredPlugin, last: Option<ProbeOutcome>, sockets: &[Stri
         .hint(format!(
             "sutler plugin logs {name}; if it only needs longer, raise startup_timeout"
         )),
-        (Some(ProbeOutcome::NoAnswer { raw }), _) => {
+        (Some(ProbeOutcome::NoAnswer { raw } | ProbeOutcome::Busy { raw }), _) => {
             unavailable(format!("plugin {name} does not answer at {endpoint}"))
                 .raw(raw)
                 .hint(format!("sutler plugin logs {name}"))
@@ -135,19 +135,32 @@ fn not_ready(wanted: &DesiredPlugin, last: Option<ProbeOutcome>, sockets: &[Stri
     }
 }
 
-fn silent(wanted: &DesiredPlugin, last: ProbeOutcome) -> Problem {
+/// Tells of a plugin that says itself that it is not ready.
+pub(super) fn says_not_ready(wanted: &DesiredPlugin) -> Problem {
+    let name = &wanted.name;
+    let what = format!("plugin {name} says itself that it is not ready");
+    Problem::new(ErrorKind::Unavailable, what)
+        .said_by(SaidBy::Plugin(name.to_string()))
+        .hint(format!(
+            "nothing to do here: calls wait until it says that it is ready, and it is left \
+             running; sutler plugin logs {name}"
+        ))
+}
+
+/// Tells of a silent plugin that is left running, because volumes may depend on it.
+pub(super) fn left_running(wanted: &DesiredPlugin, last: Option<ProbeOutcome>) -> Problem {
+    let name = &wanted.name;
+    silent(wanted, last).hint(format!(
+        "it is left running, for volumes in use may depend on it; sutler plugin logs {name}; \
+         to start it again all the same: sutler plugin restart {name} --in-use"
+    ))
+}
+
+fn silent(wanted: &DesiredPlugin, last: Option<ProbeOutcome>) -> Problem {
     let name = &wanted.name;
     let (what, raw) = match last {
-        ProbeOutcome::NoSocket => (format!("the socket of plugin {name} is gone"), None),
-        ProbeOutcome::NotReady | ProbeOutcome::Answered(_) => (
-            format!("plugin {name} says that it is no longer ready"),
-            None,
-        ),
-        ProbeOutcome::NoAnswer { raw } => (format!("plugin {name} stopped answering"), Some(raw)),
-        ProbeOutcome::Refused { rpc, raw } => (
-            format!("plugin {name} refused {rpc} again and again"),
-            Some(raw),
-        ),
+        None => (format!("plugin {name} does not answer"), None),
+        Some(last) => stopped(name, last),
     };
     let problem = Problem::new(ErrorKind::Unavailable, what)
         .said_by(SaidBy::Plugin(name.to_string()))
@@ -157,6 +170,23 @@ fn silent(wanted: &DesiredPlugin, last: ProbeOutcome) -> Problem {
     match raw {
         Some(raw) => problem.raw(raw),
         None => problem,
+    }
+}
+
+fn stopped(name: &PluginName, last: ProbeOutcome) -> (String, Option<String>) {
+    match last {
+        ProbeOutcome::NoSocket => (format!("the socket of plugin {name} is gone"), None),
+        ProbeOutcome::NotReady | ProbeOutcome::Answered(_) => (
+            format!("plugin {name} says that it is no longer ready"),
+            None,
+        ),
+        ProbeOutcome::NoAnswer { raw } | ProbeOutcome::Busy { raw } => {
+            (format!("plugin {name} stopped answering"), Some(raw))
+        }
+        ProbeOutcome::Refused { rpc, raw } => (
+            format!("plugin {name} refused {rpc} again and again"),
+            Some(raw),
+        ),
     }
 }
 

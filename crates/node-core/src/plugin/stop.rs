@@ -23,7 +23,7 @@ impl Plugin {
 
     pub(super) fn on_volumes_here(&mut self, count: usize, now: Timestamp) -> PluginStep {
         if !self.removing {
-            return PluginStep::default();
+            return self.on_dependents(count, now);
         }
         if count > 0 {
             let at = after(now, COUNT_EVERY_MS);

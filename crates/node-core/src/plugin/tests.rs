@@ -1,5 +1,7 @@
 //! Tables and random histories of one plugin.
 
+mod alive;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -26,6 +28,7 @@ fn wanted(generation: u64) -> DesiredPlugin {
         generation,
         definition,
         set: BTreeMap::new(),
+        restart: 0,
     }
 }
 
@@ -324,7 +327,7 @@ fn a_cause_is_shown_before_the_stop_ends_and_a_refusal_before_the_deadline() {
     plugin.on_event(probed(1, ProbeOutcome::NotReady), at(7));
     assert_eq!(shown(&plugin), None, "that has passed");
     plugin.on_event(PluginEvent::Tick, at(20));
-    assert_eq!(plugin.state_to_tell(), PluginState::Stopping);
+    assert_eq!(plugin.state_to_tell(), PluginState::NotReady);
     let what = format!("plugin {name} still says that it is not ready after 10s");
     assert_eq!(shown(&plugin), Some(what));
 }
@@ -421,7 +424,7 @@ fn a_ready_plugin_may_miss_two_looks_but_not_three() {
             "[] [] ready",
             "[] [] ready",
             "[] [] ready",
-            "[] [down halt] stopping",
+            "[] [count_volumes] silent",
         ]
     );
 }
@@ -585,6 +588,7 @@ fn a_running_container_is_adopted_only_in_its_own_generation() {
             removing: false,
             started: Some(StartRecord {
                 generation: 1,
+                restart: 0,
                 digest: "sha256:1".to_owned(),
             }),
             facts: Some(facts()),
@@ -624,7 +628,7 @@ fn a_missing_need_and_a_failed_pull_back_off_with_their_reason() {
         assert_eq!(report.problem, Some(trouble()));
     }
     let said = Cause::Silent {
-        last: ProbeOutcome::NotReady,
+        last: Some(ProbeOutcome::NotReady),
     };
     let said = said.problem(&wanted(1), &Evidence::default()).said_by;
     assert_eq!(said, SaidBy::Plugin("p".to_owned()));

@@ -17,7 +17,15 @@ impl Plugin {
     pub(super) fn on_tick_of_state(&mut self, now: Timestamp) -> PluginStep {
         let due = |at: &mut Option<Timestamp>| at.take_if(|at| *at <= now).is_some();
         match &mut self.state {
-            State::Probing { deadline, .. } if *deadline <= now => self.not_ready_in_time(),
+            State::Probing {
+                deadline,
+                late: None,
+                look_at,
+                ..
+            } if *deadline <= now => {
+                let asked = look_at.is_none();
+                self.not_ready_in_time(asked, now)
+            }
             State::Probing { look_at, .. } => {
                 if due(look_at) {
                     PluginStep::act(PluginEffect::Probe)

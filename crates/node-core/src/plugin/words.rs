@@ -17,7 +17,8 @@ pub enum PluginEvent {
     Wanted(Box<DesiredPlugin>),
     /// The master no longer wants it.
     Unwanted,
-    /// How many volumes of it are staged, published or under way on this machine.
+    /// How many volumes of it are staged, published or under way on this machine: they depend
+    /// on it, for their mounts may live in its processes.
     VolumesHere(usize),
     /// Its record was read; the first event after a restart.
     Recorded(Box<PluginRecord>),
@@ -95,7 +96,12 @@ pub enum ProbeOutcome {
         /// The text as it came.
         raw: String,
     },
-    /// It says that it is still starting.
+    /// Probe was not answered, yet it answered other calls since the last look.
+    Busy {
+        /// The text as it came.
+        raw: String,
+    },
+    /// It says itself that it is not ready.
     NotReady,
     /// It answered a call with an error.
     Refused {
@@ -204,6 +210,9 @@ pub struct PluginRecord {
 pub struct StartRecord {
     /// The definition's generation.
     pub generation: u64,
+    /// The operator's word that it followed; see [`DesiredPlugin::restart`].
+    #[serde(default)]
+    pub restart: u64,
     /// The image.
     pub digest: String,
 }

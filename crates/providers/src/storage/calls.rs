@@ -18,9 +18,9 @@ use super::machine_state::VolumePaths;
 use super::says::{folder_failure, problem, still_mounted, verdict};
 use super::{PluginUp, secrets};
 
-/// Longest wait for one answer. A back end that needs longer answers the repeat of the same
-/// call; until then the volume is uncertain, which is the truth.
-pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(60);
+/// Longest wait for the answer to a question that changes nothing: it holds a lane that calls
+/// which do are waiting for.
+pub(crate) const READ_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Entries per page asked of ListVolumes: few enough for one message, many enough that a
 /// thousand volumes take a handful of pages.
@@ -144,7 +144,7 @@ impl Job {
         };
         let client = &self.plugin.up.client;
         let made = client
-            .create_volume(&request, CALL_DEADLINE)
+            .create_volume(&request, self.deadline())
             .await
             .map_err(self.says())?;
         Ok(Answer::Created(Created {
@@ -164,7 +164,7 @@ impl Job {
         };
         let client = &self.plugin.up.client;
         client
-            .delete_volume(&request, CALL_DEADLINE)
+            .delete_volume(&request, self.deadline())
             .await
             .map_err(self.says())?;
         self.paths.remove_empty();
@@ -182,7 +182,7 @@ impl Job {
         };
         let client = &self.plugin.up.client;
         let context = client
-            .attach(&request, CALL_DEADLINE)
+            .attach(&request, self.deadline())
             .await
             .map_err(self.says())?;
         Ok(Answer::Attached(context.reveal().clone()))
@@ -196,7 +196,7 @@ impl Job {
         };
         let client = &self.plugin.up.client;
         client
-            .detach(&request, CALL_DEADLINE)
+            .detach(&request, self.deadline())
             .await
             .map_err(self.says())?;
         Ok(Answer::Done)
@@ -216,7 +216,7 @@ impl Job {
         };
         let client = &self.plugin.up.client;
         client
-            .stage(&request, CALL_DEADLINE)
+            .stage(&request, self.deadline())
             .await
             .map_err(self.says())?;
         let mounted = self.paths.shows(Mount::Staging, self.call.spec.access);
@@ -229,7 +229,12 @@ impl Job {
             volume_id: self.csi_id(),
             staging_path: staging_path.clone(),
         };
-        let result = self.plugin.up.client.unstage(&request, CALL_DEADLINE).await;
+        let result = self
+            .plugin
+            .up
+            .client
+            .unstage(&request, self.deadline())
+            .await;
         self.went_down(result, staging_path, VolumePaths::remove_empty)
     }
 
@@ -252,7 +257,7 @@ impl Job {
         };
         let client = &self.plugin.up.client;
         client
-            .publish(&request, CALL_DEADLINE)
+            .publish(&request, self.deadline())
             .await
             .map_err(self.says())?;
         let mounted = self.paths.shows(Mount::Target, self.call.spec.access);
@@ -269,7 +274,7 @@ impl Job {
             .plugin
             .up
             .client
-            .unpublish(&request, CALL_DEADLINE)
+            .unpublish(&request, self.deadline())
             .await;
         self.went_down(result, target_path, VolumePaths::remove_target)
     }
@@ -310,7 +315,7 @@ impl Job {
         };
         let client = &self.plugin.up.client;
         let grown = client
-            .controller_expand(&request, CALL_DEADLINE)
+            .controller_expand(&request, self.deadline())
             .await
             .map_err(self.says())?;
         Ok(Answer::Expanded(Expanded {
@@ -333,7 +338,7 @@ impl Job {
         };
         let client = &self.plugin.up.client;
         client
-            .node_expand(&request, CALL_DEADLINE)
+            .node_expand(&request, self.deadline())
             .await
             .map_err(self.says())?;
         Ok(Answer::Done)
@@ -352,7 +357,7 @@ impl Job {
         };
         let client = &self.plugin.up.client;
         client
-            .validate_volume_capabilities(&request, CALL_DEADLINE)
+            .validate_volume_capabilities(&request, READ_DEADLINE)
             .await
             .map_err(self.says())?;
         Ok(Answer::Done)
@@ -370,7 +375,7 @@ impl Job {
         }
         let client = &self.plugin.up.client;
         let listed = client
-            .list_volumes(LIST_PAGE_ENTRIES, CALL_DEADLINE)
+            .list_volumes(LIST_PAGE_ENTRIES, READ_DEADLINE)
             .await
             .map_err(|error| Failure {
                 verdict: Verdict::Uncertain,
@@ -394,6 +399,12 @@ impl Job {
                 })
             }
         }
+    }
+
+    /// Longest wait for one answer. A back end that needs longer answers the repeat of the same
+    /// call; until then the volume is uncertain, which is the truth.
+    fn deadline(&self) -> Duration {
+        self.plugin.up.call_timeout
     }
 
     fn capability(&self) -> Capability {

@@ -7,7 +7,7 @@ use sutler_ids::VolumeId;
 use sutler_volume_core::{Phase, Settled};
 
 use super::Input;
-use super::calls::{CALL_DEADLINE, Plugin};
+use super::calls::{Plugin, READ_DEADLINE};
 use super::machine_state::VolumePaths;
 use super::shell::Shell;
 
@@ -58,6 +58,6 @@ async fn used_of(
     let lane = plugin.lanes.enter(LaneKind::NodeUp, &volume);
     let _permit = lane.await.ok()?;
     let client = &plugin.up.client;
-    let stats = client.node_get_volume_stats(request, CALL_DEADLINE).await;
+    let stats = client.node_get_volume_stats(request, READ_DEADLINE).await;
     Some(stats.ok()?.bytes?.used)
 }

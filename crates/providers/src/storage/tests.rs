@@ -71,6 +71,7 @@ impl Bench {
                 facts,
                 lanes: std::num::NonZeroU32::new(4).unwrap(),
                 pre_create_target: false,
+                call_timeout: std::time::Duration::from_secs(120),
                 secrets: BTreeMap::new(),
             },
         );

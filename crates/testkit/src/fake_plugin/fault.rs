@@ -2,6 +2,8 @@
 //!
 //! Owns the list of faults a test has set. Each is used once unless it is set for always.
 
+use std::time::Duration;
+
 use sutler_csi::Rpc;
 use tonic::Code;
 
@@ -12,6 +14,8 @@ pub enum Fault {
     Fail(Code, String),
     /// All is done; this is the answer all the same.
     DoThenFail(Code, String),
+    /// Done and answered after that time; nothing is done if the caller gives up before.
+    Delay(Duration),
     /// Nothing is done and there is never an answer.
     Hang,
     /// All is done and there is never an answer.

@@ -8,6 +8,7 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sutler_csi::Rpc;
@@ -81,6 +82,7 @@ pub struct FakePlugin {
     backend: Arc<Backend>,
     config: FakeConfig,
     faults: Arc<Mutex<Faults>>,
+    unready: Arc<AtomicBool>,
     running: Option<Running>,
 }
 
@@ -125,6 +127,7 @@ impl FakePlugin {
             backend,
             config,
             faults,
+            unready: Arc::default(),
             running: None,
         };
         plugin.listen();
@@ -146,6 +149,7 @@ impl FakePlugin {
             faults: Arc::clone(&self.faults),
             connections: Arc::clone(&connections),
             probes: Mutex::new(0),
+            unready: Arc::clone(&self.unready),
             tasks: Mutex::default(),
         });
         let server = tokio::spawn(serve(listener, Arc::clone(&plugin)));
@@ -211,6 +215,11 @@ impl FakePlugin {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .set(rpc, when, fault);
+    }
+
+    /// Lets Probe say from now on that the plugin is ready, or that it is not.
+    pub fn set_ready(&self, ready: bool) {
+        self.unready.store(!ready, Ordering::Relaxed);
     }
 
     /// Takes back all faults that are still set.

@@ -4,6 +4,7 @@
 //! work itself is in `world.rs` and `node_world.rs`.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -84,6 +85,8 @@ pub(super) struct Plugin {
     pub(super) faults: Arc<Mutex<Faults>>,
     pub(super) connections: Arc<Connections>,
     pub(super) probes: Mutex<u32>,
+    /// Whether Probe says that it is not ready, whatever else.
+    pub(super) unready: Arc<AtomicBool>,
     /// Work that is held; ends with the plugin.
     pub(super) tasks: Mutex<tokio::task::JoinSet<()>>,
 }
@@ -258,6 +261,11 @@ impl Pass {
             Fault::DoThenFail(code, text) => {
                 self.work(&args, work)?;
                 Err(Status::new(code, text))
+            }
+            Fault::Delay(time) => {
+                // The server drops this call when its caller gives up.
+                tokio::time::sleep(time).await;
+                self.work(&args, work)
             }
             Fault::Hang => std::future::pending().await,
             Fault::DoThenHang => {

@@ -3,6 +3,7 @@
 //! Owns no state. What CSI has and the fake has not is answered UNIMPLEMENTED by the
 //! generated code.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use sutler_csi::proto::controller_server::Controller;
@@ -57,7 +58,7 @@ impl Identity for Services {
         let ready = {
             let mut probes = self.0.probes.lock().unwrap_or_else(PoisonError::into_inner);
             *probes = probes.saturating_add(1);
-            *probes > self.0.config.not_ready_probes
+            *probes > self.0.config.not_ready_probes && !self.0.unready.load(Ordering::Relaxed)
         };
         let work = match ready {
             true => |_: &mut _, _: &_, _: &_| Ok(proto::ProbeResponse { ready: None }),
