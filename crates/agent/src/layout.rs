@@ -4,8 +4,10 @@
 //!   STATE_DIR/agent/journal.redb          records
 //!                   containers/ID/        what the container runtime keeps
 //!                   rootfs/ID/            root file systems of containers
+//!                   rootfs/ID/volumes/    volumes that a start is about to give to a task
 //!                   images/               the image store
 //!                   volumes/              bound on itself, shared: mounts go both ways
+//!                   volumes/PLUGIN/       the volumes of one plugin, all that it sees of them
 //!                   plugins/NAME/state/   a plugin's own data; never deleted by us
 //!   RUN_DIR/HASH/state                    link to STATE_DIR/agent: whose folder this is
 //!                runc/                    the runtime's state
@@ -14,6 +16,7 @@
 //!
 //! It makes folders and checks paths; it removes nothing.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, symlink};
@@ -29,6 +32,9 @@ use crate::error::StartError;
 
 /// Folders of the agent are for root alone: images, logs and sockets may hold secrets.
 const PRIVATE: u32 = 0o700;
+
+/// Folder of pins beside a root file system.
+const PINS: &str = "volumes";
 
 /// Tries to make a folder whose parent, shared with other agents, one of them removes as it ends.
 const MAKE_TRIES: usize = 3;
@@ -107,12 +113,28 @@ impl Layout {
         self.root.join("volumes")
     }
 
+    /// The volumes of one plugin. It may write here; the folder above is ours alone.
+    pub(crate) fn volumes_of(&self, plugin: &PluginName) -> PathBuf {
+        self.volumes().join(plugin.as_str())
+    }
+
     pub(crate) fn rootfs(&self) -> PathBuf {
         self.root.join("rootfs")
     }
 
     pub(crate) fn rootfs_of(&self, id: &ContainerId) -> PathBuf {
         self.rootfs().join(id.as_str())
+    }
+
+    /// Where a task's volumes are pinned while its container is made.
+    pub(crate) fn pins_of(&self, id: &ContainerId) -> PathBuf {
+        self.rootfs_of(id).join(PINS)
+    }
+
+    /// Whether a path is at or below the pins of a container.
+    pub(crate) fn is_pin(&self, path: &Path) -> bool {
+        let below = path.strip_prefix(self.rootfs());
+        below.is_ok_and(|below| below.iter().nth(1) == Some(OsStr::new(PINS)))
     }
 
     pub(crate) fn runc_state(&self) -> PathBuf {

@@ -25,6 +25,7 @@ mod layout;
 mod leave;
 mod link;
 mod machine;
+mod pins;
 mod problems;
 mod queries;
 mod spine;

@@ -19,6 +19,7 @@ use crate::checks::{self, Facts};
 use crate::config::AgentConfig;
 use crate::error::StartError;
 use crate::layout::Layout;
+use crate::pins::Pins;
 
 /// Log lines that are kept with a failure: enough for a stack of causes, short enough to read.
 pub(crate) const TAIL_LINES: usize = 20;
@@ -115,7 +116,9 @@ impl Machine {
     /// Unmounts and removes a root file system. Repeatable.
     pub(crate) async fn remove_rootfs(&self, id: &ContainerId) -> Result<(), String> {
         let dir = self.layout.rootfs_of(id);
+        let pins = Pins::of(&self.layout, id);
         blocking(move || {
+            pins.take_away().map_err(|error| chain(&error))?;
             Rootfs::unmount(&dir).map_err(|error| chain(&error))?;
             remove_tree(&dir).map_err(|error| chain(&error))
         })

@@ -217,6 +217,7 @@ impl Spine {
                 result,
             } => {
                 let result = result.map(|published| VolumeAt {
+                    plugin: published.plugin,
                     path: published.path.to_string_lossy().into_owned(),
                     access: published.access,
                 });

@@ -92,8 +92,9 @@ impl<'a> Stage<'a> {
         })?;
         let socket = world.plugin_container(CLASS)?.socket;
         let socket = socket.context("a plugin has a socket")?;
+        let volumes = world.state_dir().join("agent/volumes");
         let mut stage = Self {
-            raw: RawPlugin::connect(&socket, &world.state_dir().join("agent/volumes"))?,
+            raw: RawPlugin::connect(&socket, &volumes.join(CLASS))?,
             bare: Bare::of(&container.folder, world.root(), &NO_OP)?,
             disk: SyncedFile::create(world.root())?,
             world,

@@ -19,12 +19,14 @@ mod node;
 
 use std::fmt;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper_util::rt::TokioIo;
+use rustix::fs::{FileType, Mode, OFlags};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Response, Status};
@@ -259,11 +261,23 @@ impl Drop for Reporter {
 
 /// Connects; the error names the socket, because the caller sees nothing else of it.
 async fn dial_up(socket: Arc<Path>) -> io::Result<TokioIo<UnixStream>> {
-    match UnixStream::connect(&socket).await {
+    match connect_to(&socket).await {
         Ok(stream) => Ok(TokioIo::new(stream)),
         Err(error) => {
             let text = format!("connect to {}: {error}", socket.display());
             Err(io::Error::new(error.kind(), text))
         }
     }
+}
+
+/// Connects to what was looked at. The plugin may write where its socket lies, and a link would
+/// make us talk to whatever it names, with the plugin's secrets and our rights.
+async fn connect_to(socket: &Path) -> io::Result<UnixStream> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let found = rustix::fs::open(socket, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&found)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
+        return Err(io::Error::other("it is no socket"));
+    }
+    UnixStream::connect(format!("/proc/self/fd/{}", found.as_raw_fd())).await
 }

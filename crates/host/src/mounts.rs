@@ -18,6 +18,8 @@ use rustix::mount::{
     unmount as unmount_at,
 };
 
+use crate::beneath::Found;
+
 const MOUNTINFO: &str = "/proc/self/mountinfo";
 
 /// The options that the kernel takes as flags; all others go to the file system.
@@ -310,6 +312,41 @@ pub fn bind(from: &Path, target: &Path, read_only: bool) -> Result<(), MountErro
     })
 }
 
+/// Makes what a descriptor shows, with all that is mounted below it, appear at a path as well.
+/// It is what was opened, whatever has become of its name; and its ties are cut, so that nothing
+/// that is mounted or unmounted where it came from changes it.
+///
+/// # Errors
+/// The kernel refused. Needs Linux 5.12.
+pub fn pin(found: &Found, target: &Path) -> Result<(), MountError> {
+    let pinned = || {
+        let copy = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_RECURSIVE
+            | OpenTreeFlags::AT_EMPTY_PATH;
+        let tree = open_tree(found, "", copy)?;
+        crate::mountattr::make_private(&tree)?;
+        let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        move_mount(tree, "", CWD, target, empty)
+    };
+    pinned().map_err(|error| MountError::Mount {
+        from: found.path.clone(),
+        target: target.to_owned(),
+        source: error.into(),
+    })
+}
+
+/// Takes away every mount at and below a folder, the last made first; gives how many there were.
+/// `folder` must be canonical, as the kernel prints it.
+///
+/// # Errors
+/// One is busy, or the table cannot be read. The others that were made later are gone.
+pub fn unmount_all(folder: &Path) -> Result<usize, MountError> {
+    let points = points_under(folder)?;
+    points.iter().rev().try_for_each(|point| unmount(point))?;
+    Ok(points.len())
+}
+
 /// Takes the topmost mount at this path away.
 ///
 /// # Errors
@@ -418,6 +455,32 @@ mod tests {
         let top = table.at(Path::new("/var/lib/target")).expect("a mount");
         assert_eq!(top.fs_type, "xfs");
         assert!(table.at(Path::new("/var/lib")).is_none());
+    }
+
+    #[test]
+    fn a_pin_shows_what_was_opened_and_what_happens_there_later_does_not_change_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let dir = dir.path().canonicalize().expect("it is there");
+        for name in ["ours", "theirs/v"] {
+            fs::create_dir_all(dir.join(name)).expect("a folder");
+        }
+        let base = crate::beneath::Base::open(&dir).expect("it is there");
+        let (theirs, pinned) = (dir.join("theirs/v"), dir.join("ours"));
+        let tmpfs = |at: &Path| mount("tmpfs", at, "tmpfs", MountFlags::empty(), None);
+        tmpfs(&theirs).expect("run as root");
+        fs::write(theirs.join("f"), "kept").expect("a file");
+        fs::create_dir(theirs.join("inner")).expect("a folder");
+        let found = base.look(Path::new("theirs/v")).expect("it is there");
+        pin(&found, &pinned).expect("pinned");
+        // A mount is busy while somebody holds it open.
+        drop(found);
+        unmount_all(&theirs).expect("it goes");
+        tmpfs(&theirs).expect("run as root");
+        assert_eq!(fs::read(pinned.join("f")).expect("it stays"), b"kept");
+        assert_eq!(points_under(&pinned).expect("read"), [pinned.clone()]);
+        assert_eq!(unmount_all(&pinned).expect("it goes"), 1);
+        assert!(!pinned.join("f").exists());
+        unmount_all(&theirs).expect("it goes");
     }
 
     #[test]

@@ -39,8 +39,8 @@ pub(crate) const VOLUMES: Table = Table("volumes");
 /// What the provider needs of its machine.
 #[derive(Clone)]
 pub struct StorageConfig {
-    /// Where volumes appear: a folder whose mounts are shared, at the same path inside
-    /// plugin containers.
+    /// Where volumes appear: a folder whose mounts are shared, with one folder for each plugin,
+    /// which alone of all is at the same path inside the plugin's container.
     pub volumes_dir: PathBuf,
     /// The machine's name.
     pub agent_name: AgentName,
@@ -55,6 +55,8 @@ pub struct StorageConfig {
 /// Where a published volume is on the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
+    /// The plugin that has made what is there, and may change it.
+    pub plugin: PluginName,
     /// A folder to bind into the container; for a block volume a device node.
     pub path: PathBuf,
     /// Which of the two.

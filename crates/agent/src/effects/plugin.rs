@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sutler_api::plugin::DesiredPlugin;
+use sutler_host::beneath::{Base, Kind};
 use sutler_ids::{AgentId, PluginName};
 use sutler_ids::{ErrorKind, Problem, SaidBy};
 use sutler_images::{Image, Rootfs};
@@ -43,7 +44,7 @@ impl Subject {
         );
         let checked = tokio::task::spawn_blocking(move || check_needs(&name, &needs)).await;
         checked.unwrap_or_else(|error| Err(self.folder("checked", &error.to_string())))?;
-        for dir in [&filled.state_dir, &filled.socket_dir] {
+        for dir in [&filled.state_dir, &filled.socket_dir, &filled.volumes_dir] {
             make_private_dir(dir).map_err(|error| {
                 self.folder(
                     &format!("given the folder {}", dir.display()),
@@ -67,6 +68,7 @@ impl Subject {
             .await
             .map_err(act("cleaned up after"))?;
         let filled = self.rendered()?;
+        check_own_mounts(&user, &filled)?;
         remove_stale_socket(&filled)
             .map_err(|error| act("given its socket folder")(error.to_string()))?;
         let rootfs = self
@@ -138,7 +140,7 @@ impl Subject {
                 sockets: Vec::new(),
             };
         };
-        if filled.socket.exists() {
+        if filled.socket.symlink_metadata().is_ok() {
             return Evidence {
                 log_tail,
                 sockets: Vec::new(),
@@ -163,7 +165,12 @@ impl Subject {
     pub(crate) async fn clear(&self, run: u64) -> PluginEvent {
         let id = plugin_container(&self.wanted.name);
         match self.machine.remove_container(&id).await {
-            Ok(()) => PluginEvent::Cleared,
+            Ok(()) => {
+                // A later plugin of this name makes it anew; one that is not empty stays.
+                let volumes = self.machine.layout.volumes_of(&self.wanted.name);
+                let _ = fs::remove_dir(volumes);
+                PluginEvent::Cleared
+            }
             Err(cause) => PluginEvent::Faltered {
                 run,
                 problem: problems::of_act(&self.user(), "removed", cause),
@@ -191,6 +198,33 @@ impl Subject {
 /// Names a plugin in texts.
 pub(crate) fn user(name: &PluginName) -> String {
     format!("plugin {name}")
+}
+
+/// Refuses to mount what the plugin itself may have put in place of a folder of its own, such as
+/// a link to the host's: an earlier run of it could write there. What is not there is told by the
+/// runtime.
+fn check_own_mounts(user: &str, filled: &Rendered) -> Result<(), Problem> {
+    let own = [&filled.state_dir, &filled.socket_dir, &filled.volumes_dir];
+    for source in filled.mounts.iter().map(|mount| &mount.source) {
+        let inside = own
+            .into_iter()
+            .find_map(|dir| Some((dir, source.strip_prefix(dir).ok()?)));
+        let Some((dir, below)) = inside.filter(|(_, below)| !below.as_os_str().is_empty()) else {
+            continue;
+        };
+        let found = match Base::open(dir).and_then(|base| base.look(below)) {
+            Ok(found) if found.kind != Kind::Link => continue,
+            Ok(found) => found.to_string(),
+            Err(error) if error.is_absent() => continue,
+            Err(error) => chain(&error),
+        };
+        let what = format!("{user} cannot be given {}", source.display());
+        return Err(Problem::new(ErrorKind::Conflict, what)
+            .said_by(SaidBy::Kernel)
+            .raw(found)
+            .hint("links below a plugin's own folders are not mounted; look who made it"));
+    }
+    Ok(())
 }
 
 /// A socket file of an earlier run would make the plugin fail to bind, or us believe that it

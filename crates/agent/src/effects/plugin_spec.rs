@@ -30,6 +30,8 @@ pub(crate) struct Rendered {
     pub socket: PathBuf,
     /// The plugin's own data, on the machine.
     pub state_dir: PathBuf,
+    /// Its volumes, on the machine and in the container.
+    pub volumes_dir: PathBuf,
 }
 
 /// Fills in a definition.
@@ -60,7 +62,8 @@ pub(crate) fn rendered(
         ENDPOINT_VARIABLE.to_owned(),
         format!("unix://{}", definition.endpoint),
     );
-    let mut mounts = vec![shared(machine.layout.volumes(), machine.layout.volumes())];
+    let volumes = machine.layout.volumes_of(&plugin.name);
+    let mut mounts = vec![shared(volumes.clone(), volumes.clone())];
     mounts.push(MountSpec::bind(
         &socket_dir,
         endpoint.parent().unwrap_or(Path::new("/")),
@@ -85,6 +88,7 @@ pub(crate) fn rendered(
         socket_dir,
         socket,
         state_dir,
+        volumes_dir: volumes,
     })
 }
 
@@ -134,7 +138,11 @@ fn context(
         ("state_dir", state_dir.to_string_lossy().into_owned()),
         (
             "volumes_dir",
-            machine.layout.volumes().to_string_lossy().into_owned(),
+            machine
+                .layout
+                .volumes_of(&plugin.name)
+                .to_string_lossy()
+                .into_owned(),
         ),
     ]);
     TemplateContext {

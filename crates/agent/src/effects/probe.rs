@@ -24,7 +24,8 @@ pub(crate) async fn probe(
     known: Option<Talk>,
     within: Duration,
 ) -> (ProbeOutcome, Option<Talk>) {
-    if !socket.exists() {
+    // Whatever is there, the client says what it is and follows no link.
+    if socket.symlink_metadata().is_err() {
         return (ProbeOutcome::NoSocket, known);
     }
     let client = match &known {

@@ -1,36 +1,41 @@
 //! The outside acts of a task: start, stop, clean up.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sutler_api::task::TaskSpec;
-use sutler_ids::Problem;
-use sutler_ids::TaskId;
+use sutler_ids::{ErrorKind, Problem};
+use sutler_ids::{PluginName, TaskId};
 use sutler_images::Image;
 use sutler_node_core::task::{Act, CleanUp, Launch, TaskEvent};
 use sutler_runtime::ContainerError;
 use sutler_telemetry::chain;
 
 use super::task_spec::{Place, task_spec};
-use crate::machine::{Machine, task_container};
+use crate::machine::{Machine, blocking, task_container};
+use crate::pins::{Pins, Volumes};
 use crate::problems;
 
+/// What a start needs beside the task's own specification.
+pub(crate) struct Start {
+    pub image: Arc<Image>,
+    pub launch: Launch,
+    /// Those of the plugins that may do as they like on this machine anyway.
+    pub privileged: BTreeSet<PluginName>,
+}
+
 /// Mounts the root file system and starts the container.
-pub(crate) async fn start(
-    machine: &Machine,
-    task: &TaskSpec,
-    image: Arc<Image>,
-    launch: Launch,
-) -> TaskEvent {
-    TaskEvent::Started(try_start(machine, task, image, launch).await)
+pub(crate) async fn start(machine: &Machine, task: &TaskSpec, start: Start) -> TaskEvent {
+    TaskEvent::Started(try_start(machine, task, start).await)
 }
 
 async fn try_start(
     machine: &Machine,
     task: &TaskSpec,
-    image: Arc<Image>,
-    launch: Launch,
+    start: Start,
 ) -> Result<sutler_api::Timestamp, Problem> {
+    let image = start.image;
     let user = user(&task.task_id);
     let id = task_container(&task.task_id);
     let rootfs = machine
@@ -40,15 +45,44 @@ async fn try_start(
             problems::of_act(&user, "given its file system", cause)
                 .hint("check the disk under the state directory, then run it again")
         })?;
+    let pins = Pins::of(&machine.layout, &id);
     let place = Place {
         rootfs,
         cgroup: machine.layout.cgroup(),
-        volumes: launch.volumes,
+        volumes: pinned(&pins, start.launch.volumes, start.privileged).await?,
     };
     let spec = task_spec(task, &image.config, place)?;
-    match machine.containers.start(&spec).await {
+    let started = machine.containers.start(&spec).await;
+    if !task.volumes.is_empty() {
+        unpin(&task.task_id, pins).await;
+    }
+    match started {
         Ok(started) => Ok(started.started_at),
         Err(error) => Err(problems::of_start(&user, &error)),
+    }
+}
+
+async fn pinned(
+    pins: &Pins,
+    volumes: Volumes,
+    privileged: BTreeSet<PluginName>,
+) -> Result<Volumes, Problem> {
+    if volumes.is_empty() {
+        return Ok(volumes);
+    }
+    let pins = pins.clone();
+    match blocking(move || Ok(pins.pin(volumes, &privileged))).await {
+        Ok(pinned) => pinned,
+        Err(cause) => Err(Problem::new(ErrorKind::Unavailable, cause)),
+    }
+}
+
+/// The container has its own mounts by now. A pin that stays goes with the task, before its
+/// volumes are released.
+async fn unpin(task_id: &TaskId, pins: Pins) {
+    let gone = blocking(move || pins.take_away().map_err(|error| chain(&error))).await;
+    if let Err(cause) = gone {
+        tracing::warn!(%task_id, cause, "a volume stays pinned until the task ends");
     }
 }
 

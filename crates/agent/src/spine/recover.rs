@@ -28,7 +28,10 @@ use super::{Ground, Spine, SpineEnd, TEAR_DOWN_WITHIN};
 use crate::effects::{plugin, task};
 use crate::error::StartError;
 use crate::journal::{DamagedRecord, Journal};
-use crate::machine::{Machine, Owner, exited, owner_of, plugin_container, task_container};
+use crate::machine::{
+    Machine, Owner, blocking, exited, owner_of, plugin_container, task_container,
+};
+use crate::pins;
 use crate::problems;
 use crate::queries::Queries;
 
@@ -50,6 +53,15 @@ impl Spine {
             .as_ref()
             .is_some_and(|boot| boot.boot_id != ground.machine.facts.boot_id);
         let mut seen = look(&ground.machine, rebooted).await?;
+        // Only now: starts that were under way have ended and have what they need.
+        let layout = ground.machine.layout.clone();
+        let unpin = move || pins::take_away_all(&layout).map_err(|error| chain(&error));
+        if let Err(cause) = blocking(unpin).await {
+            tracing::error!(
+                cause,
+                "a pinned volume stays until its task is cleaned up after"
+            );
+        }
         if rebooted {
             allow_for_boot(&journal.tasks, &mut seen);
         }

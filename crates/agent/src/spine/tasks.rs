@@ -7,7 +7,7 @@ use std::time::Duration;
 use sutler_api::agent::{DesiredTask, TaskReport, Update, VolumeReport};
 use sutler_api::volume::VolumeState;
 use sutler_ids::Problem;
-use sutler_ids::TaskId;
+use sutler_ids::{PluginName, TaskId};
 use sutler_images::Image;
 use sutler_node_core::task::{Task, TaskEffect, TaskEvent};
 use sutler_telemetry::failpoint;
@@ -214,11 +214,16 @@ impl Spine {
         let cell = self.tasks.get(&task_id)?;
         let spec = cell.machine.spec().clone();
         let image = cell.image.clone();
+        let privileged = self.privileged_plugins(&effect);
         Some(self.spawn(name, async move {
             let event = match effect {
                 TaskEffect::Start(launch) => {
-                    let image = image.expect("a start follows the pull of its image");
-                    Some(task::start(&machine, &spec, image, launch).await)
+                    let start = task::Start {
+                        image: image.expect("a start follows the pull of its image"),
+                        launch,
+                        privileged,
+                    };
+                    Some(task::start(&machine, &spec, start).await)
                 }
                 TaskEffect::Stop { grace_ms } => {
                     task::stop(&machine, &task_id, Duration::from_millis(grace_ms)).await
@@ -234,6 +239,19 @@ impl Spine {
             };
             event.map_or(Event::Done, |event| Event::Task(task_id, event))
         }))
+    }
+
+    /// Those of the plugins of a start's volumes that are privileged.
+    fn privileged_plugins(&self, effect: &TaskEffect) -> BTreeSet<PluginName> {
+        let TaskEffect::Start(launch) = effect else {
+            return BTreeSet::new();
+        };
+        let is_privileged = |name: &&PluginName| {
+            let cell = self.plugins.get(*name);
+            cell.is_some_and(|cell| cell.machine.wanted().definition.privileged)
+        };
+        let plugins = launch.volumes.values().map(|at| &at.plugin);
+        plugins.filter(is_privileged).cloned().collect()
     }
 
     fn pull_for_task(&mut self, task_id: TaskId, name: String, always: bool) {

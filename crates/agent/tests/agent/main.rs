@@ -3,6 +3,7 @@
 //! Needs root, runc and busybox; fails, and says so, without them. Each test makes its own
 //! world under `/tmp` and leaves nothing behind, also when it fails.
 
+mod isolation;
 mod making;
 mod master;
 mod plugins;

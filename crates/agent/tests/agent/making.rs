@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use sutler_api::agent::{Update, VolumeAct, VolumeOperation};
-use sutler_api::plugin::PluginState;
+use sutler_api::plugin::{DesiredPlugin, PluginState};
 use sutler_api::task::{TaskSpec, TaskState, TaskVolume};
 use sutler_api::volume::{VolumeSpec, VolumeState};
 use sutler_csi::Rpc;
@@ -16,16 +16,27 @@ use crate::world::World;
 
 /// Brings a plugin up and describes a volume of it.
 async fn plugin_up(world: &World) -> (FakePlugin, VolumeSpec) {
-    let mut plugin = world.plugin("fake", "while :; do sleep 0.1; done");
+    let config = FakeConfig {
+        touches_files: true,
+        ..FakeConfig::default()
+    };
+    plugin_like(world, world.plugin("fake", WAITS), config).await
+}
+
+/// What a plugin's container runs while the fake answers in its place.
+pub const WAITS: &str = "while :; do sleep 0.1; done";
+
+/// Brings a plugin up that answers as configured, and describes a volume of it.
+pub async fn plugin_like(
+    world: &World,
+    mut plugin: DesiredPlugin,
+    config: FakeConfig,
+) -> (FakePlugin, VolumeSpec) {
     plugin.definition.startup_timeout = "60s".to_owned();
     let name = plugin.name.clone();
     world.master.want(|desired| desired.plugins.push(plugin));
     let probing = |i: &_| plugin_is(i, PluginState::Probing);
     world.master.wait_plugin(&name, probing).await;
-    let config = FakeConfig {
-        touches_files: true,
-        ..FakeConfig::default()
-    };
     let fake = FakePlugin::start(&world.sockets_of(&name), config);
     let ready = |i: &_| plugin_is(i, PluginState::Ready);
     world.master.wait_plugin(&name, ready).await;
@@ -36,7 +47,7 @@ fn plugin_is(instance: &sutler_api::plugin::PluginInstanceView, state: PluginSta
     instance.state == state
 }
 
-fn creation(spec: &VolumeSpec) -> VolumeOperation {
+pub fn creation(spec: &VolumeSpec) -> VolumeOperation {
     VolumeOperation {
         operation_uuid: OperationUuid::new(spec.volume_id.uuid()),
         volume_id: spec.volume_id,
@@ -44,7 +55,7 @@ fn creation(spec: &VolumeSpec) -> VolumeOperation {
     }
 }
 
-fn with_volume(mut task: TaskSpec, spec: &VolumeSpec) -> TaskSpec {
+pub fn with_volume(mut task: TaskSpec, spec: &VolumeSpec) -> TaskSpec {
     task.volumes.push(TaskVolume {
         volume_id: spec.volume_id,
         name: spec.name.clone(),

@@ -6,7 +6,7 @@ use crate::bench::{LONG, SHORT, attach, bench, create};
 use sutler_csi::{
     CallReport, Code, ConnectError, CsiError, PluginClient, Rpc, Verdict, classify, proto,
 };
-use sutler_testkit::fake_plugin::{FakeConfig, Fault, Outcome, When};
+use sutler_testkit::fake_plugin::{FakeConfig, FakePlugin, Fault, Outcome, When};
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status};
@@ -198,6 +198,23 @@ async fn a_client_outlives_crashes_of_its_plugin() {
         .expect_err("it forgot");
     assert_eq!(verdict(&error), Verdict::NotFound);
     assert_eq!(bench.plugin.violations(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_link_in_place_of_the_socket_is_not_followed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let other = FakePlugin::start(dir.path(), FakeConfig::default());
+    let socket = dir.path().join("link.sock");
+    std::os::unix::fs::symlink(other.socket(), &socket).expect("a link");
+    let client = PluginClient::connect(&socket).expect("a short path");
+    let error = client.probe(LONG).await.expect_err("it is a link");
+    assert_eq!(error.code, Code::Transport);
+    assert!(error.message.contains("is no socket"), "{error}");
+    std::fs::remove_file(&socket).expect("it is ours");
+    std::fs::write(&socket, "").expect("a file");
+    let error = client.probe(LONG).await.expect_err("it is a file");
+    assert!(error.message.contains("is no socket"), "{error}");
+    assert_eq!(other.count(Rpc::Probe), 0);
 }
 
 #[tokio::test]

@@ -49,6 +49,7 @@ fn trouble() -> Problem {
 
 fn here() -> VolumeAt {
     VolumeAt {
+        plugin: "p".parse().expect("a name"),
         path: "/vol".to_owned(),
         access: AccessType::Mount,
     }

@@ -7,7 +7,7 @@ use sutler_api::Timestamp;
 use sutler_api::task::{PullProgressView, TaskExit, TaskSpec, TaskState};
 use sutler_api::volume::AccessType;
 use sutler_ids::{ErrorKind, Problem};
-use sutler_ids::{TaskId, TaskInstance, VolumeId};
+use sutler_ids::{PluginName, TaskId, TaskInstance, VolumeId};
 
 use crate::container::{ContainerEnd, ContainerSeen};
 
@@ -82,6 +82,8 @@ pub enum Act {
 /// Where a volume can be bind-mounted from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeAt {
+    /// The plugin that has made what is there, and may change it.
+    pub plugin: PluginName,
     /// Folder, or device node for a block volume, on the machine.
     pub path: String,
     /// Which of the two.

@@ -205,7 +205,7 @@ impl Job {
     async fn stage(&self, secrets: Secrets) -> Result<Answer, Failure> {
         self.paths
             .ensure_staging()
-            .map_err(|error| folder_failure(&error))?;
+            .map_err(|error| folder_failure(&error, &self.plugin.name))?;
         let request = args::Stage {
             volume_id: self.csi_id(),
             staging_path: self.paths.staging(),
@@ -244,7 +244,7 @@ impl Job {
         } else {
             self.paths.ensure_target_parent()
         };
-        made.map_err(|error| folder_failure(&error))?;
+        made.map_err(|error| folder_failure(&error, &self.plugin.name))?;
         let request = args::Publish {
             volume_id: self.csi_id(),
             staging_path: self.call.abilities.stages.then(|| self.paths.staging()),

@@ -120,11 +120,12 @@ impl Shell {
         let Some(inputs) = self.inputs.upgrade() else {
             return;
         };
-        let volume = self.volumes.get(&volume_id);
-        let access = volume
-            .map(|volume| volume.record().spec.access)
-            .unwrap_or_default();
-        let paths = VolumePaths::new(&self.config.volumes_dir, volume_id);
+        let Some(volume) = self.volumes.get(&volume_id) else {
+            return;
+        };
+        let spec = &volume.record().spec;
+        let access = spec.access;
+        let paths = VolumePaths::new(&self.config.volumes_dir, &spec.plugin, volume_id);
         let looks = self.looks.clone();
         self.calls.spawn(async move {
             let path = paths.of(mount);

@@ -1,39 +1,51 @@
 //! What the kernel and the file system say of a volume on this machine.
 //!
-//! Makes and removes only empty folders below the volumes folder: whatever is in one of
-//! them, or mounted on it, belongs to a plugin and is never deleted here.
+//! Makes and removes only empty folders below the plugin's volumes folder: whatever is in one of
+//! them, or mounted on it, belongs to a plugin and is never deleted here. The plugin may write
+//! there, so nothing is followed that it could have put in the way.
 
 use std::io;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use sutler_api::volume::AccessType;
+use sutler_host::beneath::{Base, Kind};
 use sutler_host::mounts::is_root_of_mount;
-use sutler_ids::{ErrorKind, Problem, SaidBy, VolumeId};
+use sutler_ids::{ErrorKind, PluginName, Problem, SaidBy, VolumeId};
 use sutler_volume_core::{Mount, Seen};
+
+const STAGING: &str = "staging";
+const TARGET: &str = "target";
 
 /// The paths of one volume.
 #[derive(Debug, Clone)]
 pub(crate) struct VolumePaths {
-    dir: PathBuf,
+    /// The plugin's own volumes folder. Nobody else can change what this path means.
+    base: PathBuf,
+    /// The volume's folder in it.
+    name: String,
 }
 
 impl VolumePaths {
-    pub(crate) fn new(volumes_dir: &Path, volume_id: VolumeId) -> Self {
+    pub(crate) fn new(volumes_dir: &Path, plugin: &PluginName, volume_id: VolumeId) -> Self {
         Self {
-            dir: volumes_dir.join(volume_id.to_string()),
+            base: volumes_dir.join(plugin.as_str()),
+            name: volume_id.to_string(),
         }
     }
 
     /// Where the plugin stages it.
     pub(crate) fn staging(&self) -> PathBuf {
-        self.dir.join("staging")
+        self.base.join(self.below(STAGING))
     }
 
     /// Where the plugin publishes it. The plugin makes and removes this one itself.
     pub(crate) fn target(&self) -> PathBuf {
-        self.dir.join("target")
+        self.base.join(self.below(TARGET))
+    }
+
+    fn below(&self, name: &str) -> PathBuf {
+        Path::new(&self.name).join(name)
     }
 
     pub(crate) fn of(&self, mount: Mount) -> PathBuf {
@@ -49,7 +61,8 @@ impl VolumePaths {
         let path = self.of(mount);
         // A mount that is noted as never seen is never missed later, so an error notes it as there:
         // it is looked at again before it is used again.
-        is_root_of_mount(&path).unwrap_or(true) || (access == AccessType::Block && is_device(&path))
+        is_root_of_mount(&path).unwrap_or(true)
+            || (access == AccessType::Block && self.has_device(mount))
     }
 
     /// Looks whether a mount that was shown before is still there and answers. May block as long
@@ -61,37 +74,59 @@ impl VolumePaths {
                 Ok(_) => Seen::Stands,
                 Err(error) => what_error_shows(&path, &error),
             },
-            Ok(false) if access == AccessType::Block && is_device(&path) => Seen::Stands,
+            Ok(false) if access == AccessType::Block && self.has_device(mount) => Seen::Stands,
             Ok(false) => gone(&path, "nothing is mounted there".to_owned()),
             Err(error) => what_error_shows(&path, &error),
         }
     }
 
+    fn has_device(&self, mount: Mount) -> bool {
+        let name = match mount {
+            Mount::Staging => STAGING,
+            Mount::Target => TARGET,
+        };
+        let found = Base::open(&self.base).and_then(|base| base.look(&self.below(name)));
+        found.is_ok_and(|found| found.kind == Kind::BlockDevice)
+    }
+
     pub(crate) fn ensure_staging(&self) -> io::Result<()> {
-        std::fs::create_dir_all(self.staging())
+        self.ensure(&self.below(STAGING))
     }
 
     pub(crate) fn ensure_target_parent(&self) -> io::Result<()> {
-        std::fs::create_dir_all(&self.dir)
+        self.ensure(Path::new(&self.name))
     }
 
     pub(crate) fn ensure_target(&self) -> io::Result<()> {
-        std::fs::create_dir_all(self.target())
+        self.ensure(&self.below(TARGET))
+    }
+
+    fn ensure(&self, below: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(&self.base)?;
+        Ok(Base::open(&self.base)?.make_folder(below)?)
     }
 
     /// Removes what an unpublish leaves empty. The staging folder stays: a staged volume need
     /// not be mounted there, and its next publish names it.
     pub(crate) fn remove_target(&self) {
-        for path in [self.target(), self.dir.clone()] {
-            let _ = std::fs::remove_dir(path);
-        }
+        self.remove(&[&self.below(TARGET), Path::new(&self.name)]);
     }
 
     /// Removes what is left empty of a volume that is no longer staged; what is not empty
     /// stays.
     pub(crate) fn remove_empty(&self) {
-        let _ = std::fs::remove_dir(self.staging());
-        self.remove_target();
+        let (staging, target) = (self.below(STAGING), self.below(TARGET));
+        self.remove(&[&staging, &target, Path::new(&self.name)]);
+    }
+
+    fn remove(&self, folders: &[&Path]) {
+        let Ok(base) = Base::open(&self.base) else {
+            return;
+        };
+        for below in folders {
+            // What stays is in use or not ours, and the next publish finds it.
+            let _ = base.remove_folder(below);
+        }
     }
 }
 
@@ -127,10 +162,6 @@ fn kernel_says(what: String, raw: String) -> Problem {
         .raw(raw)
 }
 
-fn is_device(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_block_device())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,12 +191,34 @@ mod tests {
     fn an_unpublished_volume_keeps_its_staging_folder_and_an_unstaged_one_keeps_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let id = VolumeId::new(uuid::Uuid::from_u128(1));
-        let paths = VolumePaths::new(dir.path(), id);
+        let paths = VolumePaths::new(dir.path(), &"p".parse().unwrap(), id);
         paths.ensure_staging().unwrap();
         paths.ensure_target().unwrap();
         paths.remove_target();
         assert!(paths.staging().exists() && !paths.target().exists());
         paths.remove_empty();
-        assert!(!dir.path().join(id.to_string()).exists());
+        assert!(!dir.path().join("p").join(id.to_string()).exists());
+    }
+
+    #[test]
+    fn a_link_in_the_way_is_neither_followed_nor_removed() {
+        let (dir, host) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let id = VolumeId::new(uuid::Uuid::from_u128(1));
+        let paths = VolumePaths::new(dir.path(), &"p".parse().unwrap(), id);
+        let link = dir.path().join("p").join(id.to_string());
+        std::fs::create_dir_all(dir.path().join("p")).unwrap();
+        std::fs::create_dir(host.path().join("target")).unwrap();
+        std::os::unix::fs::symlink(host.path(), &link).unwrap();
+        for made in [
+            paths.ensure_staging(),
+            paths.ensure_target(),
+            paths.ensure_target_parent(),
+        ] {
+            let told = made.unwrap_err().to_string();
+            assert!(told.contains("is a symbolic link to"), "{told}");
+        }
+        paths.remove_empty();
+        assert!(link.is_symlink() && host.path().join("target").exists());
+        assert!(!host.path().join("staging").exists());
     }
 }

@@ -47,8 +47,9 @@ pub(crate) fn problem(error: &CsiError, plugin: &str, call: &Call) -> Problem {
         .hint(format!("sutler plugin logs {plugin}"))
 }
 
-pub(crate) fn folder_failure(error: &std::io::Error) -> Failure {
-    let problem = Problem::new(ErrorKind::Unavailable, "cannot make the volume's folder")
+pub(crate) fn folder_failure(error: &std::io::Error, plugin: &str) -> Failure {
+    let what = format!("cannot make a folder for a volume of plugin {plugin}");
+    let problem = Problem::new(ErrorKind::Unavailable, what)
         .said_by(SaidBy::Kernel)
         .raw(error.to_string());
     // Nothing was asked of the plugin, but an earlier attempt's outcome stays unknown.

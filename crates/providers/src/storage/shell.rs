@@ -239,8 +239,7 @@ impl Shell {
             self.send(volume_id, Event::Acquire { task_id, read_only });
             return;
         }
-        let what = format!("this machine has no record of volume {volume_id}");
-        let result = Err(Problem::new(ErrorKind::NotFound, what));
+        let result = Err(no_record(volume_id));
         let _ = self.out.send(StorageEvent::Acquired {
             volume_id,
             task_id,
@@ -385,7 +384,7 @@ impl Shell {
                 let _ = self.out.send(StorageEvent::Operation(report));
             }
             Effect::TellAcquired { task_id, result } => {
-                let result = result.map(|()| self.published(volume_id));
+                let result = result.and_then(|()| self.published(volume_id));
                 let _ = self.out.send(StorageEvent::Acquired {
                     volume_id,
                     task_id,
@@ -398,14 +397,16 @@ impl Shell {
         }
     }
 
-    fn published(&self, volume_id: VolumeId) -> Published {
-        let access = self
-            .volumes
-            .get(&volume_id)
-            .map(|volume| volume.record().spec.access)
-            .unwrap_or_default();
-        let path = VolumePaths::new(&self.config.volumes_dir, volume_id).target();
-        Published { path, access }
+    fn published(&self, volume_id: VolumeId) -> Result<Published, Problem> {
+        let volume = self.volumes.get(&volume_id);
+        let spec = &volume.ok_or_else(|| no_record(volume_id))?.record().spec;
+        let (plugin, access) = (spec.plugin.clone(), spec.access);
+        let path = VolumePaths::new(&self.config.volumes_dir, &plugin, volume_id).target();
+        Ok(Published {
+            plugin,
+            path,
+            access,
+        })
     }
 
     fn call(&mut self, call: Call) {
@@ -423,7 +424,7 @@ impl Shell {
         let booked = volumes.filter_map(|v| v.record().created());
         let job = Job {
             plugin: Arc::clone(plugin),
-            paths: VolumePaths::new(&self.config.volumes_dir, spec.volume_id),
+            paths: VolumePaths::new(&self.config.volumes_dir, &spec.plugin, spec.volume_id),
             booked: booked
                 .map(|created| created.csi_volume_id.clone())
                 .collect(),
@@ -445,6 +446,11 @@ impl Shell {
         let _ = tokio::time::timeout(DRAIN_WAIT, drain).await;
         let _ = self.out.send(StorageEvent::Failed(error));
     }
+}
+
+fn no_record(volume_id: VolumeId) -> Problem {
+    let what = format!("this machine has no record of volume {volume_id}");
+    Problem::new(ErrorKind::NotFound, what)
 }
 
 fn denial(denied: &Denied) -> Problem {

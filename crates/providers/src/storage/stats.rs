@@ -31,7 +31,8 @@ impl Shell {
             if !in_use || !plugin.up.facts.stats() {
                 continue;
             }
-            let paths = VolumePaths::new(&self.config.volumes_dir, *volume_id);
+            let plugin_name = &record.spec.plugin;
+            let paths = VolumePaths::new(&self.config.volumes_dir, plugin_name, *volume_id);
             let request = args::GetVolumeStats {
                 volume_id: created.csi_volume_id.clone(),
                 volume_path: paths.target(),

@@ -202,7 +202,7 @@ async fn a_volume_lives_its_whole_life_and_no_rule_of_csi_is_broken() {
         bench
             .dir
             .path()
-            .join(format!("volumes/{}/target", volume_id()))
+            .join(format!("volumes/fake/{}/target", volume_id()))
     );
     assert_eq!(bench.handle.volumes_of("fake".parse().unwrap()).await, 1);
     bench.handle.submit(operation(
@@ -369,7 +369,7 @@ async fn a_task_never_gets_the_bare_folder_of_a_volume_whose_mount_is_gone() {
     let target = bench
         .dir
         .path()
-        .join(format!("volumes/{}/target", volume_id()));
+        .join(format!("volumes/fake/{}/target", volume_id()));
     bench
         .plugin
         .set_fault(Rpc::Publish, When::Next, Fault::DoThenHold);

@@ -88,7 +88,7 @@ fn a_mount_undone_by_hand_is_made_anew_for_the_next_task_when_its_holder_is_gone
     .unwrap();
     let id = world.volume("data").unwrap()["volume_id"].clone();
     let id = id.as_str().expect("it has one");
-    let target = world.agent_state_dirs()[0].join(format!("agent/volumes/{id}/target"));
+    let target = world.agent_state_dirs()[0].join(format!("agent/volumes/local/{id}/target"));
     rustix::mount::unmount(&target, rustix::mount::UnmountFlags::empty()).expect("it is mounted");
     world.ok(&[
         "run",

@@ -3,6 +3,7 @@
 //! Plain data, chosen before the start.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// The fake's name unless a test gives another.
 const NAME: &str = "fake.csi.sutler.dev";
@@ -57,6 +58,29 @@ pub struct FakeConfig {
     pub pages_overlap: bool,
     /// Whether it makes and removes target paths: folders, or files for block volumes.
     pub touches_files: bool,
+    /// What it makes at a target path, if it touches files at all.
+    pub makes: Makes,
+}
+
+/// What a fake plugin makes where it is told to publish.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Makes {
+    /// A folder, or a file for a block volume.
+    #[default]
+    Asked,
+    /// A symbolic link to this.
+    LinkTo(PathBuf),
+    /// The volume's folder itself a symbolic link to this folder, in which the target is.
+    FolderLinkTo(PathBuf),
+    /// A node of a block device.
+    BlockNode {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A pipe with a name.
+    Fifo,
 }
 
 impl Default for FakeConfig {
@@ -84,6 +108,7 @@ impl Default for FakeConfig {
             page_entries: 0,
             pages_overlap: false,
             touches_files: false,
+            makes: Makes::Asked,
         }
     }
 }

@@ -31,7 +31,7 @@ mod world;
 #[cfg(test)]
 mod tests;
 
-pub use config::FakeConfig;
+pub use config::{FakeConfig, Makes};
 pub use fault::{Fault, When};
 pub use handle::FakePlugin;
 pub use record::{Outcome, RecordedCall};

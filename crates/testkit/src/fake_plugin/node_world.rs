@@ -2,14 +2,17 @@
 //!
 //! Owns nothing beyond `world.rs`; touches files only at target paths, and only if told to.
 
+use std::io;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use rustix::fs::{CWD, FileType};
 use sutler_csi::proto;
 use sutler_csi::proto::volume_capability::AccessType;
 use sutler_csi::proto::volume_capability::access_mode::Mode;
 use tonic::Status;
 
-use super::config::FakeConfig;
+use super::config::{FakeConfig, Makes};
 use super::world::{World, attachment, given, is_single_node, mode, signed};
 
 impl World {
@@ -88,7 +91,7 @@ impl World {
             return Err(Status::failed_precondition("published at another path"));
         }
         if config.touches_files {
-            make_target(args)?;
+            make_target(args, &config.makes)?;
         }
         self.find_mut(id)?.published.insert(key, args.clone());
         Ok(proto::NodePublishVolumeResponse {})
@@ -231,22 +234,46 @@ fn same_use(
 }
 
 /// A plugin makes the target itself, but never its parent.
-fn make_target(args: &proto::NodePublishVolumeRequest) -> Result<(), Status> {
+fn make_target(args: &proto::NodePublishVolumeRequest, makes: &Makes) -> Result<(), Status> {
+    let target = Path::new(&args.target_path);
+    let made = match makes {
+        Makes::Asked => make_as_asked(args),
+        Makes::LinkTo(to) => symlink(to, target),
+        Makes::FolderLinkTo(to) => {
+            let folder = target.parent().unwrap_or(target);
+            // The caller has made the folder, and only the target is to lie in it.
+            std::fs::remove_dir_all(folder).and_then(|()| symlink(to, folder))
+        }
+        Makes::BlockNode { major, minor } => {
+            let device = rustix::fs::makedev(*major, *minor);
+            make_node(target, FileType::BlockDevice, device)
+        }
+        Makes::Fifo => make_node(target, FileType::Fifo, 0),
+    };
+    made.map_err(|error| Status::internal(format!("make {}: {error}", args.target_path)))
+}
+
+fn make_as_asked(args: &proto::NodePublishVolumeRequest) -> io::Result<()> {
     let capability = args.volume_capability.as_ref();
     let target = Path::new(&args.target_path);
-    let made = match capability.and_then(|capability| capability.access_type.as_ref()) {
+    match capability.and_then(|capability| capability.access_type.as_ref()) {
         Some(AccessType::Block(_)) => std::fs::File::create(target).map(drop),
         Some(AccessType::Mount(_)) | None => match target.is_dir() {
             true => Ok(()),
             false => std::fs::create_dir(target),
         },
-    };
-    made.map_err(|error| Status::internal(format!("make {}: {error}", args.target_path)))
+    }
+}
+
+fn make_node(path: &Path, kind: FileType, device: u64) -> io::Result<()> {
+    let mode = rustix::fs::Mode::from_raw_mode(0o666);
+    Ok(rustix::fs::mknodat(CWD, path, kind, mode, device)?)
 }
 
 /// The folder stands for a mount, so what was written there does not outlive it.
 fn remove_target(target: &Path) -> Result<(), Status> {
-    let removed = match target.is_dir() {
+    let is_folder = std::fs::symlink_metadata(target).is_ok_and(|found| found.is_dir());
+    let removed = match is_folder {
         true => std::fs::remove_dir_all(target),
         false => std::fs::remove_file(target),
     };

@@ -172,6 +172,10 @@ fn nothing_gone_is_published(observed: &Observed) -> Vec<Violation> {
             ));
         }
     }
+    let pinned = |point: &&String| point.contains("/agent/rootfs/") && point.contains("/volumes/");
+    for point in observed.mounts.values().flatten().filter(pinned) {
+        violations.push(broken(5, format!("{point} is pinned, and no task starts")));
+    }
     violations
 }
 

@@ -33,7 +33,7 @@ fn sound() -> Observed {
         listed: [("local".to_owned(), vec![listed("a"), listed("b")])].into(),
         mounts: [(
             "/s1".to_owned(),
-            vec!["/s1/agent/volumes/uuid-a/pub".to_owned()],
+            vec!["/s1/agent/volumes/local/uuid-a/pub".to_owned()],
         )]
         .into(),
         loop_files: vec!["/data/volumes/csi-a/data.img".to_owned()],
@@ -105,7 +105,7 @@ fn a_volume_made_twice_breaks_3() {
 
 #[test]
 fn a_volume_on_two_nodes_breaks_4() {
-    let point = "/s2/agent/volumes/uuid-a/pub".to_owned();
+    let point = "/s2/agent/volumes/local/uuid-a/pub".to_owned();
     assert_eq!(
         broken_by(|o| drop(o.mounts.insert("/s2".to_owned(), vec![point]))),
         [4]
@@ -115,11 +115,13 @@ fn a_volume_on_two_nodes_breaks_4() {
 #[test]
 fn a_deleted_file_behind_a_device_and_a_mount_of_nothing_break_5() {
     assert_eq!(broken_by(|o| o.loop_files[0].push_str(" (deleted)")), [5]);
-    let point = "/s1/agent/volumes/uuid-gone/pub".to_owned();
-    assert_eq!(
-        broken_by(|o| o.mounts.get_mut("/s1").unwrap().push(point)),
-        [5]
-    );
+    for point in [
+        "/s1/agent/volumes/local/uuid-gone/pub",
+        "/s1/agent/rootfs/task-t1/volumes/0",
+    ] {
+        let planted = |o: &mut Observed| o.mounts.get_mut("/s1").unwrap().push(point.to_owned());
+        assert_eq!(broken_by(planted), [5], "{point}");
+    }
 }
 
 #[test]
