@@ -4,6 +4,7 @@
 //! certificate is made anew when its names change or it nears its end. All of it lies in
 //! `tls/` of the state folder, for root alone.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -83,9 +84,9 @@ pub(crate) fn ensure(
 }
 
 fn read(path: &Path) -> Result<String, StartError> {
-    std::fs::read_to_string(path).map_err(|source| StartError::ReadFile {
+    read_if_there(path)?.ok_or_else(|| StartError::ReadFile {
         path: path.to_owned(),
-        source,
+        source: io::ErrorKind::NotFound.into(),
     })
 }
 
@@ -119,6 +120,8 @@ fn ensure_authority(folder: &Path) -> Result<Authority, StartError> {
     );
     // Written last, so it is there only if the others are.
     if let Some(text) = read_if_there(&json)? {
+        // Not needed at this start, and tightened all the same.
+        read_if_there(&key)?;
         return serde_json::from_str(&text).map_err(fault(&json));
     }
     let authority = Authority { id: Uuid::new_v4() };
@@ -166,10 +169,10 @@ fn make_server(
 }
 
 fn server_config(pem: &Path, key: &Path) -> Result<ServerConfig, StartError> {
-    let chain = CertificateDer::pem_file_iter(pem)
-        .and_then(Iterator::collect)
+    let chain = CertificateDer::pem_slice_iter(read(pem)?.as_bytes())
+        .collect::<Result<_, _>>()
         .map_err(fault(pem))?;
-    let key_der = PrivateKeyDer::from_pem_file(key).map_err(fault(key))?;
+    let key_der = PrivateKeyDer::from_pem_slice(read(key)?.as_bytes()).map_err(fault(key))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

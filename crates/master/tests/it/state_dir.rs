@@ -1,5 +1,9 @@
 //! A state folder that is in use, damaged, from another time, or full.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use sutler_master::{Master, MasterConfig, StartError};
@@ -70,6 +74,38 @@ async fn a_damaged_a_newer_and_a_foreign_folder_are_refused_by_name() {
     );
     let text = refused(world.config.clone()).await;
     assert!(text.contains("\"agent\", not of \"master\""), "{text}");
+}
+
+#[tokio::test]
+async fn what_others_could_read_is_for_its_owner_alone_after_a_start() {
+    let mut world = World::start().await;
+    let all = below(world.dir.path());
+    for path in &all {
+        let loose = if path.is_dir() { 0o755 } else { 0o644 };
+        std::fs::set_permissions(path, Permissions::from_mode(loose)).unwrap();
+    }
+    world.restart().await;
+    for path in all {
+        // Some are made anew.
+        let Ok(found) = std::fs::metadata(&path) else {
+            continue;
+        };
+        let mode = found.permissions().mode() & 0o7777;
+        assert_eq!(mode & 0o077, 0, "{} is {mode:o}", path.display());
+    }
+}
+
+/// A folder and all that is below it.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let mut all = vec![folder.to_owned()];
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => all.extend(below(&path)),
+            false => all.push(path),
+        }
+    }
+    all
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use sutler_csi::{Code, CsiError, Refused, Verdict as CsiVerdict, classify};
-use sutler_ids::{ErrorKind, Problem, SaidBy};
-use sutler_volume_core::{Call, Failure, Verdict};
+use sutler_ids::{ErrorKind, Problem, SaidBy, VolumeId};
+use sutler_volume_core::{Call, Denied, Failure, Verdict};
 
 /// The machine keeps account of doubt itself, so every attempt is judged by itself.
 pub(crate) fn verdict(error: &CsiError) -> Verdict {
@@ -45,6 +45,23 @@ pub(crate) fn problem(error: &CsiError, plugin: &str, call: &Call) -> Problem {
         .said_by(SaidBy::Plugin(plugin.to_owned()))
         .raw(format!("{}: {}", error.code, error.message))
         .hint(format!("sutler plugin logs {plugin}"))
+}
+
+pub(crate) fn no_record(volume_id: VolumeId) -> Problem {
+    let what = format!("this machine has no record of volume {volume_id}");
+    Problem::new(ErrorKind::NotFound, what)
+}
+
+pub(crate) fn denial(denied: &Denied) -> Problem {
+    match denied {
+        Denied::Absent => Problem::new(
+            ErrorKind::NotFound,
+            "the machine has no record of the volume",
+        ),
+        Denied::Busy(_) | Denied::Exists | Denied::InUse(_) | Denied::Unable(_) => {
+            Problem::new(ErrorKind::Conflict, denied.to_string())
+        }
+    }
 }
 
 pub(crate) fn folder_failure(error: &std::io::Error, plugin: &str) -> Failure {

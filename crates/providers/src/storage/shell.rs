@@ -20,6 +20,7 @@ use super::calls::{Job, Plugin};
 use super::look::Looks;
 use super::machine_state::VolumePaths;
 use super::outbox::Outbox;
+use super::says::{denial, no_record};
 use super::{Input, PluginUp, Published, StorageConfig, StorageEvent, VOLUMES};
 
 /// Most inputs gathered into one commit: enough for group commit to pay, few enough that
@@ -445,23 +446,6 @@ impl Shell {
         let drain = async { while self.calls.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(DRAIN_WAIT, drain).await;
         let _ = self.out.send(StorageEvent::Failed(error));
-    }
-}
-
-fn no_record(volume_id: VolumeId) -> Problem {
-    let what = format!("this machine has no record of volume {volume_id}");
-    Problem::new(ErrorKind::NotFound, what)
-}
-
-fn denial(denied: &Denied) -> Problem {
-    match denied {
-        Denied::Absent => Problem::new(
-            ErrorKind::NotFound,
-            "the machine has no record of the volume",
-        ),
-        Denied::Busy(_) | Denied::Exists | Denied::InUse(_) | Denied::Unable(_) => {
-            Problem::new(ErrorKind::Conflict, denied.to_string())
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The shell against a fake plugin on a real socket, with a journal on a real file.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use sutler_api::agent::{Outcome, VolumeAct, VolumeOperation};
@@ -44,6 +45,16 @@ fn config(dir: &tempfile::TempDir) -> StorageConfig {
     }
 }
 
+async fn appears(folder: &Path) {
+    let wait = async {
+        while !folder.is_dir() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, wait).await;
+    assert!(waited.is_ok(), "{} does not appear", folder.display());
+}
+
 impl Bench {
     async fn start(fake: FakeConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -75,6 +86,11 @@ impl Bench {
                 secrets: BTreeMap::new(),
             },
         );
+    }
+
+    fn target(&self) -> PathBuf {
+        let volume = format!("volumes/fake/{}", volume_id());
+        self.dir.path().join(volume).join("target")
     }
 
     /// Ends the provider without a word, as a kill does, and takes up its journal.
@@ -197,13 +213,7 @@ async fn a_volume_lives_its_whole_life_and_no_rule_of_csi_is_broken() {
     let mut bench = Bench::created(FakeConfig::default()).await;
     bench.handle.acquire(volume_id(), task("a"), false);
     let published = bench.acquired("a").await.unwrap();
-    assert_eq!(
-        published.path,
-        bench
-            .dir
-            .path()
-            .join(format!("volumes/fake/{}/target", volume_id()))
-    );
+    assert_eq!(published.path, bench.target());
     assert_eq!(bench.handle.volumes_of("fake".parse().unwrap()).await, 1);
     bench.handle.submit(operation(
         2,
@@ -366,19 +376,14 @@ async fn a_task_never_gets_the_bare_folder_of_a_volume_whose_mount_is_gone() {
         ..FakeConfig::default()
     };
     let mut bench = Bench::created(fake).await;
-    let target = bench
-        .dir
-        .path()
-        .join(format!("volumes/fake/{}/target", volume_id()));
+    let target = bench.target();
     bench
         .plugin
         .set_fault(Rpc::Publish, When::Next, Fault::DoThenHold);
     bench.handle.acquire(volume_id(), task("a"), false);
     bench.plugin.wait_calls(Rpc::Publish, 1).await;
     // The folder is there before the answer, so the mount is seen as the plugin's.
-    while !target.is_dir() {
-        tokio::task::yield_now().await;
-    }
+    appears(&target).await;
     let mount = Tmpfs::over(target.clone());
     bench.plugin.release();
     bench.acquired("a").await.unwrap();
@@ -457,18 +462,13 @@ async fn a_mount_that_does_not_answer_is_not_taken_from_whoever_holds_it() {
         ..FakeConfig::default()
     };
     let mut bench = Bench::created(fake).await;
-    let target = bench
-        .dir
-        .path()
-        .join(format!("volumes/{}/target", volume_id()));
+    let target = bench.target();
     bench
         .plugin
         .set_fault(Rpc::Publish, When::Next, Fault::DoThenHold);
     bench.handle.acquire(volume_id(), task("writer"), false);
     bench.plugin.wait_calls(Rpc::Publish, 1).await;
-    while !target.is_dir() {
-        tokio::task::yield_now().await;
-    }
+    appears(&target).await;
     let mount = Mute::over(target);
     bench.plugin.release();
     bench.acquired("writer").await.unwrap();
@@ -496,18 +496,13 @@ async fn a_mount_whose_server_died_is_not_taken_down_under_a_writer() {
         ..FakeConfig::default()
     };
     let mut bench = Bench::created(fake).await;
-    let target = bench
-        .dir
-        .path()
-        .join(format!("volumes/{}/target", volume_id()));
+    let target = bench.target();
     bench
         .plugin
         .set_fault(Rpc::Publish, When::Next, Fault::DoThenHold);
     bench.handle.acquire(volume_id(), task("writer"), false);
     bench.plugin.wait_calls(Rpc::Publish, 1).await;
-    while !target.is_dir() {
-        tokio::task::yield_now().await;
-    }
+    appears(&target).await;
     let mut mount = Mute::over(target);
     bench.plugin.release();
     bench.acquired("writer").await.unwrap();
@@ -530,18 +525,13 @@ async fn tasks_that_come_together_are_told_of_a_mount_that_stands_at_once() {
         ..FakeConfig::default()
     };
     let mut bench = Bench::created(fake).await;
-    let target = bench
-        .dir
-        .path()
-        .join(format!("volumes/{}/target", volume_id()));
+    let target = bench.target();
     bench
         .plugin
         .set_fault(Rpc::Publish, When::Next, Fault::DoThenHold);
     bench.handle.acquire(volume_id(), task("first"), true);
     bench.plugin.wait_calls(Rpc::Publish, 1).await;
-    while !target.is_dir() {
-        tokio::task::yield_now().await;
-    }
+    appears(&target).await;
     let mount = Tmpfs::over(target);
     bench.plugin.release();
     bench.acquired("first").await.unwrap();
