@@ -7,6 +7,30 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::places;
+
+/// Cargo at the root of the workspace, as from a shell.
+///
+/// `cargo run` tells a program of its own package in its environment. Build scripts that look at
+/// the same variables (ring's does) would count as changed by them, and all that stands on their
+/// crates be built anew at each turn from the shell to xtask and back.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new("cargo");
+    let told = std::env::vars_os().map(|(name, _)| name);
+    for name in told.filter(|name| is_of_our_package(&name.to_string_lossy())) {
+        cargo.env_remove(name);
+    }
+    cargo.current_dir(places::root());
+    cargo
+}
+
+/// Source: "Environment variables Cargo sets for crates", and those of `cargo run`.
+fn is_of_our_package(variable: &str) -> bool {
+    let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
+    let alone = ["CARGO", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"];
+    alone.contains(&variable) || of_package.iter().any(|start| variable.starts_with(start))
+}
+
 /// Runs a command with its output going where ours goes.
 ///
 /// # Errors
@@ -91,6 +115,26 @@ mod tests {
             "out\nerr",
         ] {
             assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn cargo_hears_of_its_settings_and_not_of_our_package() {
+        for of_ours in [
+            "CARGO",
+            "CARGO_PKG_NAME",
+            "CARGO_MANIFEST_DIR",
+            "CARGO_BIN_NAME",
+        ] {
+            assert!(is_of_our_package(of_ours), "{of_ours}");
+        }
+        for setting in [
+            "CARGO_HOME",
+            "CARGO_TARGET_DIR",
+            "CARGO_TERM_COLOR",
+            "CARGO_NET_OFFLINE",
+        ] {
+            assert!(!is_of_our_package(setting), "{setting}");
         }
     }
 

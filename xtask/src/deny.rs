@@ -1,8 +1,6 @@
 //! Licences, bans and sources of our dependencies, by cargo-deny.
 //! Advisories need a data base from the network and are asked for on their own.
 
-use std::process::Command;
-
 use anyhow::Result;
 
 use crate::{command, places};
@@ -16,7 +14,7 @@ const VERSION: &str = "0.20.2";
 /// cargo-deny cannot be installed, or finds a fault and names it.
 pub fn check(advisories: bool) -> Result<()> {
     ensure_installed()?;
-    let mut deny = Command::new("cargo");
+    let mut deny = command::cargo();
     deny.current_dir(places::root()).args([
         "deny",
         "--all-features",
@@ -30,12 +28,12 @@ pub fn check(advisories: bool) -> Result<()> {
 }
 
 fn ensure_installed() -> Result<()> {
-    let asked = command::finished(Command::new("cargo").args(["deny", "--version"]))?;
+    let asked = command::finished(command::cargo().args(["deny", "--version"]))?;
     if asked.status.success() {
         return Ok(());
     }
     println!("installing cargo-deny {VERSION} (checks licences and sources of dependencies)");
-    let mut install = Command::new("cargo");
+    let mut install = command::cargo();
     install.args([
         "install",
         "--quiet",

@@ -59,8 +59,8 @@ const SHIPPED: [&str; 2] = ["sutler", "sutler-local"];
 /// workspace, or a plain `cargo build --release`. So nothing is built a second time with other
 /// features.
 fn build_programs(profile: Profile, packages: &[&str]) -> Result<()> {
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(places::root()).arg("build");
+    let mut cargo = command::cargo();
+    cargo.arg("build");
     match profile {
         Profile::Dev => {
             cargo.args(["--workspace", "--bins"]);

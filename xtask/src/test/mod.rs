@@ -4,6 +4,7 @@
 
 pub mod programs;
 mod stages;
+mod units;
 
 use std::time::Instant;
 

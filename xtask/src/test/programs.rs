@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use sutler_testkit::poll;
 
-use super::Count;
+use super::{Count, units};
 use crate::steps::shown;
 use crate::{command, places};
 
@@ -65,6 +65,9 @@ pub struct Program {
 pub(super) fn run(selection: Selection) -> Result<Count> {
     let mut count = Count::default();
     let built = build()?;
+    if selection == Selection::Unit {
+        count.add(units::check()?);
+    }
     for program in built
         .into_iter()
         .filter(|program| program.selection == selection)
@@ -76,10 +79,8 @@ pub(super) fn run(selection: Selection) -> Result<Count> {
 
 /// Runs the examples in the docs.
 pub(super) fn run_doc_tests() -> Result<Count> {
-    let mut cargo = Command::new("cargo");
-    cargo
-        .current_dir(places::root())
-        .args(["test", "--quiet", "--doc", "--workspace"]);
+    let mut cargo = command::cargo();
+    cargo.args(["test", "--quiet", "--doc", "--workspace"]);
     let output = command::finished(&mut cargo)?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut count = count_in(&said);
@@ -96,8 +97,7 @@ pub(super) fn run_doc_tests() -> Result<Count> {
 /// # Errors
 /// One does not build.
 pub fn build() -> Result<Vec<Program>> {
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(places::root());
+    let mut cargo = command::cargo();
     cargo.args([
         "test",
         "--workspace",

@@ -11,7 +11,7 @@ use sutler_testkit::{poll, world};
 use super::Count;
 use super::programs::{self, Selection};
 use crate::places::Profile;
-use crate::{command, deny, pack, places, setup};
+use crate::{command, deny, pack, setup};
 
 /// A stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -129,7 +129,7 @@ fn lab() -> Result<Count> {
 }
 
 fn cargo(args: &[&str]) -> Result<Count> {
-    command::run(Command::new("cargo").current_dir(places::root()).args(args))?;
+    command::run(command::cargo().args(args))?;
     Ok(Count::one(true))
 }
 

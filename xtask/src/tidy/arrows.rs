@@ -27,11 +27,12 @@ const ORDER: [&str; 17] = [
 ];
 
 /// Beside the order: they may use all of it, and no crate of it uses them outside tests.
-const BESIDE: [&str; 5] = [
+const BESIDE: [&str; 6] = [
     "sutler-cases",
     "sutler-testkit",
     "sutler-bench",
     "sutler-lab",
+    "workspace-hack",
     "xtask",
 ];
 

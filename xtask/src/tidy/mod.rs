@@ -3,6 +3,7 @@
 //! texts to [`Finding`]s in a module of its own. Changes nothing on disk.
 
 mod arrows;
+mod dependencies;
 mod links;
 mod purity;
 mod ratchet;
@@ -97,6 +98,7 @@ pub fn check(root: &Path) -> Result<Vec<Finding>> {
         if file.path.ends_with("Cargo.toml") {
             findings.extend(arrows::check(&file.path, &file.text));
             findings.extend(purity::check_manifest(&file.path, &file.text));
+            findings.extend(dependencies::check(&file.path, &file.text, &files));
         }
     }
     let clippy =

@@ -129,7 +129,7 @@ fn pure_crate(path: &str) -> Option<&str> {
 }
 
 /// Tells whether `word` stands in `text` on its own, not as a part of a longer name.
-fn has_word(text: &str, word: &str) -> bool {
+pub(super) fn has_word(text: &str, word: &str) -> bool {
     let part = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(word).any(|(at, _)| {
         let before = text[..at].chars().next_back();
