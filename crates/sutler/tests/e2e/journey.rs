@@ -90,30 +90,29 @@ fn a_mount_undone_by_hand_is_made_anew_for_the_next_task_when_its_holder_is_gone
     let id = id.as_str().expect("it has one");
     let target = world.agent_state_dirs()[0].join(format!("agent/volumes/local/{id}/target"));
     rustix::mount::unmount(&target, rustix::mount::UnmountFlags::empty()).expect("it is mounted");
-    world.ok(&[
+    let reader = [
         "run",
-        "-d",
-        "--name",
-        "reader",
         "-v",
         "data:/data:ro",
         &image,
         "--",
         "cat",
         "/data/file",
-    ]);
-    poll::until("the reader's wait is explained", SOON, || {
-        let why = world.ok(&["volume", "why", "data"]);
-        let told = why.contains("its mount is gone without our doing")
-            && why.contains("sutler task stop holder");
-        poll::holds(told, || why)
-    })
-    .unwrap();
-    let holder = world.wait_task("holder", "running", SOON);
-    holder.expect("it keeps the mount that its container has");
-    world.ok(&["task", "stop", "holder"]);
-    world.wait_task("reader", "finished", SOON).unwrap();
-    let read = world.ok(&["task", "logs", "reader"]);
+    ];
+    let read = std::thread::scope(|scope| {
+        let read = scope.spawn(|| world.ok(&reader));
+        poll::until("the reader's wait is explained", SOON, || {
+            let why = world.ok(&["volume", "why", "data"]);
+            let told = why.contains("its mount is gone without our doing")
+                && why.contains("sutler task stop holder");
+            poll::holds(told, || why)
+        })
+        .unwrap();
+        let holder = world.wait_task("holder", "running", SOON);
+        holder.expect("it keeps the mount that its container has");
+        world.ok(&["task", "stop", "holder"]);
+        read.join().expect("it ends")
+    });
     assert_eq!(read, "hello\n", "not the bare folder beneath");
     world.wait_volume("data", "ready", SOON).unwrap();
     Oracle::default().assert_holds(&world);
