@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
-use sutler_api::agent::{Outcome, VolumeAct, VolumeOperation};
+use sutler_api::agent::{Outcome, TaskReport, VolumeAct, VolumeOperation};
 use sutler_api::plugin::{PluginInstanceView, PluginState};
 use sutler_api::task::{TaskState, TaskVolume};
 use sutler_api::volume::{AccessType, VolumeSpec};
@@ -11,9 +12,10 @@ use sutler_csi::Rpc;
 use sutler_csi::proto::GetCapacityRequest;
 use sutler_ids::Bytes;
 use sutler_ids::{ClassName, OperationUuid, VolumeId, VolumeName};
-use sutler_testkit::fake_plugin::{FakeConfig, FakePlugin};
+use sutler_testkit::fake_plugin::{FakeConfig, FakePlugin, Fault, When};
 use uuid::Uuid;
 
+use crate::making::{WAITS, creation, with_volume};
 use crate::world::World;
 
 fn backing_off(instance: &PluginInstanceView) -> bool {
@@ -218,5 +220,52 @@ fn a_plugin_that_answers_serves_a_volume_to_a_task_and_outlives_the_agent() {
             .wait_plugin(&name, |i| i.state == PluginState::Stopped)
             .await;
         assert!(!world.agent_dir().join("containers/plugin-fake").exists());
+    });
+}
+
+#[test]
+fn a_plugin_that_is_slow_or_says_that_it_is_not_ready_is_left_running_with_its_users() {
+    /// What drivers were seen to need for a Probe that asks their back end; the first version
+    /// gave up after 5 s.
+    const SLOW: Duration = Duration::from_secs(6);
+    let world = World::new();
+    world.run(async {
+        let mut plugin = world.plugin("fake", WAITS);
+        plugin.definition.startup_timeout = "60s".to_owned();
+        let name = plugin.name.clone();
+        world.master.want(|desired| desired.plugins.push(plugin));
+        let is = |state| move |i: &PluginInstanceView| i.state == state;
+        let instance = async |state| world.master.wait_plugin(&name, is(state)).await;
+        instance(PluginState::Probing).await;
+        let config = FakeConfig {
+            touches_files: true,
+            ..FakeConfig::default()
+        };
+        let fake = FakePlugin::start(&world.sockets_of(&name), config);
+        fake.set_fault(Rpc::Probe, When::Always, Fault::Delay(SLOW));
+        instance(PluginState::Ready).await;
+        let spec = volume(&name);
+        world.master.want(|desired| {
+            desired.operations.push(creation(&spec));
+            desired.volumes.push(spec.volume_id);
+        });
+        let task = with_volume(world.task("t1", "sleep 1000"), &spec);
+        let task_id = task.task_id.clone();
+        world.master.run(task);
+        let runs = |r: &TaskReport| r.state == TaskState::Running;
+        world.master.wait_task(&task_id, runs).await;
+        fake.clear_faults();
+        fake.set_ready(false);
+        let told = instance(PluginState::NotReady).await;
+        let problem = told.problem.expect("a reason");
+        assert!(problem.what.contains("says itself that it is not ready"));
+        world.master.forget_updates();
+        fake.set_ready(true);
+        let told = instance(PluginState::Ready).await;
+        assert_eq!((told.restarts, told.problem), (0, None));
+        assert_eq!(fake.violations(), [] as [String; 0]);
+        world.master.stop(&task_id);
+        let end = world.master.wait_end(&task_id).await;
+        assert_eq!(end.state, TaskState::Killed, "{end:?}");
     });
 }

@@ -277,6 +277,42 @@ pub async fn gone(world: &World, machine: &Machine) {
 }
 
 #[tokio::test]
+async fn a_plugin_is_started_again_on_demand_and_in_use_only_when_that_is_said() {
+    let mut world = World::start().await;
+    let mut machine = world.with_local().await;
+    let volume = json!({ "name": "data", "size": GIB });
+    world.post("/v1/volumes", volume).await;
+    let operation = machine.operation().await;
+    machine.ended(&world, &operation).await;
+    let task = json!({
+        "task_id": "job", "image": "busybox", "volumes": [{ "name": "data", "path": "/data" }],
+    });
+    world.post("/v1/tasks", task).await;
+    let ToAgent::Task(_) = machine.next().await else {
+        panic!("a task")
+    };
+    machine.task(&world, "job", "running", None).await;
+    let restart = |request: serde_json::Value| world.post("/v1/plugins/local/restart", request);
+    let (status, refused) = restart(json!({})).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{refused}");
+    let told = refused.to_string();
+    for part in ["volumes in use", "job", "--in-use"] {
+        assert!(told.contains(part), "wanted {part:?}: {told}");
+    }
+    let (status, plugin) = restart(json!({ "in_use": true })).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{plugin}");
+    let ToAgent::Plugins(told) = machine.next().await else {
+        panic!("the plugins")
+    };
+    assert_eq!(told[0].restart, 1);
+    let (status, unknown) = world.post("/v1/plugins/none/restart", json!({})).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "{unknown}");
+    world.restart().await;
+    machine.listen(&world).await;
+    assert_eq!(machine.desired.plugins[0].restart, 1, "it is not forgotten");
+}
+
+#[tokio::test]
 async fn changes_are_streamed_as_they_become_durable() {
     let world = World::start().await;
     let mut machine = world.with_local().await;

@@ -73,6 +73,10 @@ impl Bench {
     }
 
     async fn plugin_up(&self) {
+        self.plugin_up_with(Duration::from_secs(120)).await;
+    }
+
+    async fn plugin_up_with(&self, call_timeout: Duration) {
         let client = PluginClient::connect(self.plugin.socket()).unwrap();
         let facts = interrogate(&client, PATIENCE).await.unwrap();
         self.handle.plugin_up(
@@ -82,7 +86,7 @@ impl Bench {
                 facts,
                 lanes: std::num::NonZeroU32::new(4).unwrap(),
                 pre_create_target: false,
-                call_timeout: std::time::Duration::from_secs(120),
+                call_timeout,
                 secrets: BTreeMap::new(),
             },
         );
@@ -237,6 +241,22 @@ async fn a_volume_lives_its_whole_life_and_no_rule_of_csi_is_broken() {
         bench.handle.why(volume_id()).await.is_none(),
         "the record is gone"
     );
+}
+
+#[tokio::test]
+async fn a_call_has_the_time_that_the_definition_gives_it() {
+    const SLOW: Duration = Duration::from_secs(1);
+    let mut bench = Bench::created(FakeConfig::default()).await;
+    bench
+        .plugin
+        .set_fault(Rpc::Stage, When::Always, Fault::Delay(SLOW));
+    bench.plugin_up_with(SLOW / 4).await;
+    bench.handle.acquire(volume_id(), task("a"), false);
+    bench.plugin.wait_calls(Rpc::Stage, 2).await;
+    assert_eq!(bench.plugin.count(Rpc::Publish), 0, "each was cut short");
+    bench.plugin_up_with(SLOW * 60).await;
+    bench.acquired("a").await.unwrap();
+    assert_eq!(bench.plugin.violations(), Vec::<String>::new());
 }
 
 #[tokio::test]
