@@ -1,6 +1,6 @@
 //! Outside acts of the cores' effects: one call each, no choices.
 //!
-//! Each function here is given values and returns the event that ends its effect. The main loop
+//! Each function here is given values and returns the event that ends its effect. The shell
 //! spawns them only after the records of the same step are durable.
 
 pub(crate) mod evidence;

@@ -130,7 +130,7 @@ pub enum StartError {
         /// What is wrong.
         what: String,
     },
-    /// The main loop ended without a reason.
-    #[error("the agent's main loop broke; this is a bug, see the log above")]
+    /// The shell ended without a reason.
+    #[error("the agent's shell broke; this is a bug, see the log above")]
     Broken,
 }

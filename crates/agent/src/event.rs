@@ -1,4 +1,4 @@
-//! What the main loop is told by its own effects.
+//! What the shell is told by its own effects.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use sutler_images::{GcReport, Image};
 use sutler_node_core::plugin::{PluginEvent, ProbeOutcome};
 use sutler_node_core::task::TaskEvent;
 
-/// The way from an effect back to the main loop. Unbounded: every effect sends one event at its
+/// The way from an effect back to the shell. Unbounded: every effect sends one event at its
 /// end (a pull besides a few a second), and the cores bound the number of effects.
 pub(crate) type Events = tokio::sync::mpsc::UnboundedSender<Event>;
 
-/// What an effect tells the main loop.
+/// What an effect tells the shell.
 pub(crate) enum Event {
     /// For a task's core.
     Task(TaskId, TaskEvent),

@@ -11,14 +11,14 @@ use crate::journal::SCHEMA;
 use crate::leave::leave;
 use crate::link::{Link, MasterClient, register_of};
 use crate::machine::Machine;
-use crate::spine::{Ground, Inbox, Spine, SpineEnd};
+use crate::shell::{Ground, Inbox, Shell, ShellEnd};
 use crate::supervise::supervise;
 
-/// Messages of the master that wait for the main loop; beyond that the link stops reading, and
+/// Messages of the master that wait for the shell; beyond that the link stops reading, and
 /// the master drops the stream and says everything again later.
 const LINK_EVENTS_MAX: usize = 256;
 
-/// Requests of the caller that wait for the main loop: it has few and waits for each.
+/// Requests of the caller that wait for the shell: it has few and waits for each.
 const REQUESTS_MAX: usize = 8;
 
 /// The agent of this machine.
@@ -79,21 +79,21 @@ impl Agent {
             link,
             master: client.clone(),
         });
-        let spine = match Spine::recover(Arc::clone(&ground)).await {
-            Ok(spine) => spine,
-            Err(SpineEnd::Fatal(error)) => return Err(error),
-            Err(SpineEnd::StoreFailed(error)) => {
+        let shell = match Shell::recover(Arc::clone(&ground)).await {
+            Ok(shell) => shell,
+            Err(ShellEnd::Fatal(error)) => return Err(error),
+            Err(ShellEnd::StoreFailed(error)) => {
                 return Err(StartError::WriteJournal {
                     cause: error.to_string(),
                 });
             }
-            Err(SpineEnd::ShutDown) => return Err(StartError::Broken),
+            Err(ShellEnd::ShutDown) => return Err(StartError::Broken),
         };
-        let (to_spine, from_link) = mpsc::channel(LINK_EVENTS_MAX);
+        let (to_shell, from_link) = mpsc::channel(LINK_EVENTS_MAX);
         let (requests, from_caller) = mpsc::channel(REQUESTS_MAX);
         let (status, told) = watch::channel(AgentStatus::default());
-        let register = register_of(&ground.machine, spine.agent_id());
-        let link = Link::new(client, register, orders, to_spine, status.clone());
+        let register = register_of(&ground.machine, shell.agent_id());
+        let link = Link::new(client, register, orders, to_shell, status.clone());
         let link = tokio::spawn(link.run());
         let inbox = Inbox {
             link: from_link,
@@ -101,7 +101,7 @@ impl Agent {
         };
         let (ended, end) = oneshot::channel();
         let layout = ground.machine.layout.clone();
-        let running = tokio::spawn(supervise(ground, spine, inbox, status));
+        let running = tokio::spawn(supervise(ground, shell, inbox, status));
         tokio::spawn(async move {
             let how = running
                 .await

@@ -9,7 +9,7 @@ use tracing::debug;
 
 use crate::layout::Layout;
 
-/// Takes away what a start makes again. Blocks; call it when the main loop has ended.
+/// Takes away what a start makes again. Blocks; call it when the shell has ended.
 pub(crate) fn leave(layout: &Layout) {
     // A container's folder is there before its cgroup and goes after it. What cannot be read may
     // hold one.

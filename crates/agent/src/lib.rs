@@ -1,6 +1,6 @@
 //! The agent: one per machine, it makes true there what the master wants.
 //!
-//! Owns the main loop over tasks and plugins, the agent's journal, recovery after a restart,
+//! Owns the shell over tasks and plugins, the agent's journal, recovery after a restart,
 //! the link to the master and the garbage collection of images. It decides nothing itself:
 //! `node-core` and `volume-core` do, this crate writes down and acts. It never stops a
 //! container because it ends itself: containers outlive it and are adopted.
@@ -8,7 +8,7 @@
 //! ```text
 //!   master ◄──────► link (register, stream, outbox) ◄────┐
 //!                                                        ▼
-//!   containers, images ◄── effects ◄── spine (main loop: tasks, plugins, timers)
+//!   containers, images ◄── effects ◄── shell (tasks, plugins, timers)
 //!                             │           │  one commit a turn, then the effects
 //!                             └──events──►│
 //!   storage provider ◄────────────────────┘
@@ -28,7 +28,7 @@ mod machine;
 mod pins;
 mod problems;
 mod queries;
-mod spine;
+mod shell;
 mod supervise;
 
 pub use config::{AgentConfig, MasterAddress};

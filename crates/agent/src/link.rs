@@ -1,11 +1,11 @@
 //! The link to the master: registers, holds the stream open, posts what is true.
 //!
 //! Owns the connection and the updates that the master has not acknowledged. It decides nothing
-//! about what is said: it carries. It outlives the main loop's recoveries, and reconnects by
+//! about what is said: it carries. It outlives the shell's recoveries, and reconnects by
 //! itself for as long as the agent lives.
 //!
 //! ```text
-//!   Registering ──► Recording (main loop writes who we are) ──► Streaming ──► pause ──┐
+//!   Registering ──► Recording (shell writes who we are) ──► Streaming ──► pause ──┐
 //!        ▲                                                                          │
 //!        └──────────────────────────────────────────────────────────────────────────┘
 //! ```
@@ -41,7 +41,7 @@ const PAUSE_REMOTE_MS: u64 = 10_000;
 /// Most updates of one post: full reports of so many stay far below what the master takes.
 const POST_UPDATES_MAX: usize = 100;
 
-/// What the link tells the main loop.
+/// What the link tells the shell.
 pub(crate) enum LinkEvent {
     /// The master admits us.
     Registered(Registration),
@@ -59,7 +59,7 @@ pub(crate) struct Registration {
     pub recorded: oneshot::Sender<()>,
 }
 
-/// What the main loop asks of the link.
+/// What the shell asks of the link.
 pub(crate) enum LinkOrder {
     /// Post this until it is acknowledged.
     Tell(Box<Update>),
@@ -114,7 +114,7 @@ impl Link {
         }
     }
 
-    /// Connects again and again until the main loop is gone.
+    /// Connects again and again until the shell is gone.
     pub(crate) async fn run(mut self) {
         loop {
             let broken = match self.connect().await {
@@ -167,7 +167,7 @@ impl Link {
         self.stream(agent_id, Lines::new(stream)).await
     }
 
-    /// Has the main loop write down who we are.
+    /// Has the shell write down who we are.
     async fn record(&mut self, registered: Registered) -> Result<(), Broken> {
         let (recorded, done) = oneshot::channel();
         let url = self.client.url().to_owned();
@@ -209,7 +209,7 @@ impl Link {
                     if said != ToAgent::Heartbeat {
                         self.forward(LinkEvent::Said(Box::new(said))).await?;
                     }
-                    // While the main loop was busy nothing was read, which is not silence.
+                    // While the shell was busy nothing was read, which is not silence.
                     heard = heard.max(Instant::now());
                 }
                 posted = in_flight(&mut posting) => {

@@ -14,7 +14,7 @@ use sutler_runtime::{self as runtime, ContainerId, LogStart};
 use tokio::task::JoinSet;
 
 use crate::machine::{Machine, plugin_container, task_container};
-use crate::spine::Ground;
+use crate::shell::Ground;
 
 /// Answers under way at once: each followed log holds an inotify watch, of which a user has 128
 /// by default.

@@ -1,4 +1,4 @@
-//! Keeping a spine alive: when the journal fails, the old one is torn down and a new one is
+//! Keeping a shell alive: when the journal fails, the old one is torn down and a new one is
 //! recovered from disk, again and again with pauses, while the containers run on.
 
 use std::sync::Arc;
@@ -14,39 +14,39 @@ use tokio::sync::watch;
 use crate::error::StartError;
 use crate::handle::{AgentEnd, AgentStatus, Request};
 use crate::link::LinkOrder;
-use crate::spine::{Ground, Inbox, Spine, SpineEnd};
+use crate::shell::{Ground, Inbox, Shell, ShellEnd};
 
-/// Runs spines until the agent is asked to end or cannot go on.
+/// Runs shells until the agent is asked to end or cannot go on.
 pub(crate) async fn supervise(
     ground: Arc<Ground>,
-    first: Spine,
+    first: Shell,
     mut inbox: Inbox,
     status: watch::Sender<AgentStatus>,
 ) -> AgentEnd {
-    let mut spine = first;
+    let mut shell = first;
     loop {
-        let error = match spine.run(&mut inbox).await {
-            SpineEnd::ShutDown => return AgentEnd::ShutDown,
-            SpineEnd::Fatal(error) => return AgentEnd::Failed(error),
-            SpineEnd::StoreFailed(error) => error,
+        let error = match shell.run(&mut inbox).await {
+            ShellEnd::ShutDown => return AgentEnd::ShutDown,
+            ShellEnd::Fatal(error) => return AgentEnd::Failed(error),
+            ShellEnd::StoreFailed(error) => error,
         };
         if let Some(end) = fatal(&error) {
             return end;
         }
-        spine = match again(&ground, &mut inbox, &status, chain(&error)).await {
-            Ok(spine) => spine,
+        shell = match again(&ground, &mut inbox, &status, chain(&error)).await {
+            Ok(shell) => shell,
             Err(end) => return end,
         };
     }
 }
 
-/// Recovers a new spine, as often as it takes.
+/// Recovers a new shell, as often as it takes.
 async fn again(
     ground: &Arc<Ground>,
     inbox: &mut Inbox,
     status: &watch::Sender<AgentStatus>,
     mut cause: String,
-) -> Result<Spine, AgentEnd> {
+) -> Result<Shell, AgentEnd> {
     let mut attempt = 0;
     loop {
         tracing::error!(cause, "the agent's journal failed; recovering from it");
@@ -59,20 +59,20 @@ async fn again(
         let _ = ground.link.send(LinkOrder::Tell(Box::new(update)));
         pause(inbox, Duration::from_millis(backoff::wait_ms(attempt))).await?;
         attempt = attempt.saturating_add(1);
-        cause = match Spine::recover(Arc::clone(ground)).await {
-            Ok(spine) => {
+        cause = match Shell::recover(Arc::clone(ground)).await {
+            Ok(shell) => {
                 status.send_modify(|status| status.problem = None);
                 // What was said meanwhile may be half taken up: ask for the whole state anew.
                 let _ = ground.link.send(LinkOrder::Reconnect);
-                return Ok(spine);
+                return Ok(shell);
             }
-            Err(SpineEnd::ShutDown) => return Err(AgentEnd::ShutDown),
-            Err(SpineEnd::StoreFailed(error)) => match fatal(&error) {
+            Err(ShellEnd::ShutDown) => return Err(AgentEnd::ShutDown),
+            Err(ShellEnd::StoreFailed(error)) => match fatal(&error) {
                 Some(end) => return Err(end),
                 None => chain(&error),
             },
-            Err(SpineEnd::Fatal(error)) if may_pass(&error) => chain(&error),
-            Err(SpineEnd::Fatal(error)) => return Err(AgentEnd::Failed(error)),
+            Err(ShellEnd::Fatal(error)) if may_pass(&error) => chain(&error),
+            Err(ShellEnd::Fatal(error)) => return Err(AgentEnd::Failed(error)),
         };
     }
 }

@@ -14,7 +14,7 @@ use crate::files::{self, ClientFile, JoinFile, Tokens};
 use crate::http::{self, Access, Serve};
 use crate::journal::{Journal, SCHEMA};
 use crate::tls::{self, Tls};
-use crate::{MasterConfig, StartError, names, spine};
+use crate::{MasterConfig, StartError, names, shell};
 
 /// The master of a cluster.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub struct MasterHandle {
     addr: SocketAddr,
     address: String,
     end: CancellationToken,
-    spine: JoinHandle<Result<(), StartError>>,
+    shell: JoinHandle<Result<(), StartError>>,
     server: JoinHandle<()>,
 }
 
@@ -74,33 +74,33 @@ impl Master {
         let listener = TcpListener::bind(config.listen).await.map_err(fault)?;
         let addr = listener.local_addr().map_err(fault)?;
         let address = write_ways_in(&config, addr, &tokens, &tls)?;
-        let (spine, spine_loop) = spine::new(books, core, journal);
+        let (shell, shell_loop) = shell::new(books, core, journal);
         let end = CancellationToken::new();
         let access = Access::new(tokens, config.insecure_loopback);
         let serve = Serve {
             listener,
             tls: tls.config,
-            router: http::router(spine, access, config.connections.body_silence, end.clone()),
+            router: http::router(shell, access, config.connections.body_silence, end.clone()),
             bounds: config.connections,
             end: end.clone(),
         };
         tracing::info!(%addr, state_dir = %config.state_dir.display(), "the master serves");
-        let spine = tokio::spawn(run_spine(spine_loop, end.clone()));
+        let shell = tokio::spawn(run_shell(shell_loop, end.clone()));
         let server = tokio::spawn(http::serve(serve));
         Ok(MasterHandle {
             addr,
             address,
             end,
-            spine,
+            shell,
             server,
         })
     }
 }
 
 /// Runs the loop; its end ends everything else.
-async fn run_spine(spine_loop: spine::SpineLoop, end: CancellationToken) -> Result<(), StartError> {
+async fn run_shell(shell_loop: shell::ShellLoop, end: CancellationToken) -> Result<(), StartError> {
     let _guard = end.clone().drop_guard();
-    spine_loop.run(end).await
+    shell_loop.run(end).await
 }
 
 /// Writes how programs here and agents elsewhere find us; gives the address for those here.
@@ -144,12 +144,12 @@ impl MasterHandle {
     /// # Cancel safety
     /// Safe until it has returned; after that it must not be called again.
     pub async fn ended(&mut self) -> MasterEnd {
-        let ended = (&mut self.spine).await;
+        let ended = (&mut self.shell).await;
         self.end.cancel();
         match ended {
             Ok(Ok(())) => MasterEnd::ShutDown,
             Ok(Err(error)) => MasterEnd::Failed(error),
-            Err(_) => MasterEnd::Failed(StartError::PartEnded { part: "main loop" }),
+            Err(_) => MasterEnd::Failed(StartError::PartEnded { part: "shell" }),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The HTTP edge: routes, who may use them, and how a connection is served.
 //!
-//! Decides nothing: a handler reads a request, asks the spine and writes the answer. Errors
+//! Decides nothing: a handler reads a request, asks the shell and writes the answer. Errors
 //! become status codes in `refusal` alone.
 
 mod access;
@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use access::Access;
 pub(crate) use server::{Serve, serve};
 
-use crate::spine::Spine;
+use crate::shell::Shell;
 use body::BodySilence;
 use metrics::Metrics;
 use questions::Questions;
@@ -50,7 +50,7 @@ const UPDATES_BYTES_MAX: usize = 32 << 20;
 
 /// What every handler may use.
 pub(crate) struct App {
-    spine: Spine,
+    shell: Shell,
     questions: Questions,
     access: Access,
     metrics: Metrics,
@@ -59,7 +59,7 @@ pub(crate) struct App {
 
 /// Builds the routes.
 pub(crate) fn router(
-    spine: Spine,
+    shell: Shell,
     access: Access,
     body_silence: Duration,
     end: CancellationToken,
@@ -68,7 +68,7 @@ pub(crate) fn router(
     let metrics = Metrics::default();
     let questions = Questions::default();
     let app = Arc::new(App {
-        spine,
+        shell,
         questions,
         access,
         metrics,

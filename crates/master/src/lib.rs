@@ -5,7 +5,7 @@
 //! or answered. Never decides about volumes, tasks or plugins itself, and makes no CSI call.
 //!
 //! ```text
-//!  axum handlers ──► spine (one task: Books, Store, streams) ──► agents' streams
+//!  axum handlers ──► shell (one task: Books, Store, streams) ──► agents' streams
 //!        ▲                  │ batch: decide, one commit, effects, answers
 //!        └── answers, reads ┘
 //! ```
@@ -25,7 +25,7 @@ mod handle;
 mod http;
 mod journal;
 mod names;
-mod spine;
+mod shell;
 mod tls;
 
 pub use bounds::{ConnectionBounds, Places};

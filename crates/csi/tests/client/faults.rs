@@ -165,17 +165,27 @@ async fn answers_are_counted_as_signs_of_life_and_silence_and_probes_are_not() {
     let clone = bench.client.clone();
     bench.client.probe(LONG).await.expect("it is ready");
     assert_eq!(clone.answers(), 0, "Probe is what is to be judged by it");
-    bench.client.create_volume(&create("a"), LONG).await.expect("made");
+    bench
+        .client
+        .create_volume(&create("a"), LONG)
+        .await
+        .expect("made");
     assert_eq!(clone.answers(), 1);
     let refusal = Fault::Fail(tonic::Code::Internal, "no".to_owned());
-    bench.plugin.set_fault(Rpc::CreateVolume, When::Next, refusal);
+    bench
+        .plugin
+        .set_fault(Rpc::CreateVolume, When::Next, refusal);
     let refused = bench.client.create_volume(&create("b"), LONG).await;
     refused.expect_err("it refuses");
     assert_eq!(clone.answers(), 2, "a refusal is an answer");
-    bench.plugin.set_fault(Rpc::CreateVolume, When::Next, Fault::Hang);
+    bench
+        .plugin
+        .set_fault(Rpc::CreateVolume, When::Next, Fault::Hang);
     let silent = bench.client.create_volume(&create("c"), SHORT).await;
     silent.expect_err("it is silent");
-    bench.plugin.set_fault(Rpc::CreateVolume, When::Next, Fault::DropConnection);
+    bench
+        .plugin
+        .set_fault(Rpc::CreateVolume, When::Next, Fault::DropConnection);
     let broken = bench.client.create_volume(&create("d"), LONG).await;
     broken.expect_err("it breaks off");
     assert_eq!(clone.answers(), 2);

@@ -21,7 +21,7 @@ use super::App;
 use super::extract::{ApiJson, ApiPath, ApiQuery};
 use super::refusal::Refusal;
 use super::volumes::unexpected;
-use crate::spine::Attached;
+use crate::shell::Attached;
 
 /// The kind of body by which an agent answers with a problem instead of bytes.
 const PROBLEM: &str = "application/problem+json";
@@ -59,7 +59,7 @@ pub(super) async fn register(
         | Reply::Task(_)
         | Reply::Plugin(_) => Err(unexpected()),
     };
-    Ok(Json(app.spine.decide(event, render).await?))
+    Ok(Json(app.shell.decide(event, render).await?))
 }
 
 /// Streams what the master wants of a machine, one JSON object a line.
@@ -67,7 +67,7 @@ pub(super) async fn events(
     State(app): State<Arc<App>>,
     ApiQuery(query): ApiQuery<StreamQuery>,
 ) -> Result<Response, Refusal> {
-    let attached = app.spine.attach(query.agent_id, query.incarnation).await?;
+    let attached = app.shell.attach(query.agent_id, query.incarnation).await?;
     let lines = futures::stream::unfold((attached, app.end.clone()), async |(mut from, end)| {
         let message = next(&mut from, &end).await?;
         let mut line = serde_json::to_vec(&message).expect("messages are plain JSON");
@@ -95,7 +95,7 @@ pub(super) async fn updates(
     State(app): State<Arc<App>>,
     ApiJson(updates): ApiJson<Updates>,
 ) -> Result<Json<Done>, Refusal> {
-    app.spine
+    app.shell
         .decide(Event::Updates(updates), |_, _| Ok(()))
         .await?;
     Ok(Json(Done {}))

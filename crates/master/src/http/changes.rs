@@ -22,12 +22,12 @@ use super::App;
 pub(crate) async fn events(
     State(app): State<Arc<App>>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let changes = app.spine.changes().stream();
+    let changes = app.shell.changes().stream();
     let stream = futures::stream::unfold((changes, app.end.clone()), next);
     Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_millis(HEARTBEAT_MS)))
 }
 
-type Source = (broadcast::Receiver<crate::spine::Told>, CancellationToken);
+type Source = (broadcast::Receiver<crate::shell::Told>, CancellationToken);
 
 async fn next((mut changes, end): Source) -> Option<(Result<Event, Infallible>, Source)> {
     // Both arms are cancel-safe.

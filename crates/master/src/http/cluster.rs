@@ -40,14 +40,14 @@ pub(crate) struct Version {
 #[utoipa::path(get, path = "/v1/agents", tag = "cluster",
     responses((status = 200, body = Vec<AgentView>)))]
 pub(crate) async fn agents(State(app): State<Arc<App>>) -> Result<Json<Vec<AgentView>>, Refusal> {
-    Ok(Json(app.spine.read(|books| Ok(books.agent_views())).await?))
+    Ok(Json(app.shell.read(|books| Ok(books.agent_views())).await?))
 }
 
 /// Lists every class, by name.
 #[utoipa::path(get, path = "/v1/classes", tag = "cluster",
     responses((status = 200, body = Vec<ClassView>)))]
 pub(crate) async fn classes(State(app): State<Arc<App>>) -> Result<Json<Vec<ClassView>>, Refusal> {
-    Ok(Json(app.spine.read(|books| Ok(books.class_views())).await?))
+    Ok(Json(app.shell.read(|books| Ok(books.class_views())).await?))
 }
 
 /// Shows one operation.
@@ -72,7 +72,7 @@ pub(crate) async fn operation(
     responses((status = 200, body = Version)))]
 pub(crate) async fn version(State(app): State<Arc<App>>) -> Result<Json<Version>, Refusal> {
     let cluster_id = app
-        .spine
+        .shell
         .read(|books| Ok(books.cluster().cluster_id.to_string()))
         .await?;
     Ok(Json(Version {

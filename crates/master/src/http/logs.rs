@@ -28,10 +28,10 @@ pub(crate) async fn of_task(
     ApiQuery(log): ApiQuery<LogQuery>,
 ) -> Result<Response, Refusal> {
     let id = task_id.clone();
-    let agent_id = app.spine.read(move |books| books.task_agent(&id)).await?;
+    let agent_id = app.shell.read(move |books| books.task_agent(&id)).await?;
     let query = AgentQuery::TaskLogs { task_id, log };
     Ok(streamed(
-        app.questions.ask(&app.spine, agent_id, query).await?,
+        app.questions.ask(&app.shell, agent_id, query).await?,
     ))
 }
 
@@ -47,10 +47,10 @@ pub(crate) async fn of_plugin(
 ) -> Result<Response, Refusal> {
     let (name, wanted) = (plugin.clone(), log.agent.clone());
     let find = move |books: &Books| plugin_agent(books, &name, wanted.as_ref());
-    let agent_id = app.spine.read(find).await?;
+    let agent_id = app.shell.read(find).await?;
     let query = AgentQuery::PluginLogs { plugin, log };
     Ok(streamed(
-        app.questions.ask(&app.spine, agent_id, query).await?,
+        app.questions.ask(&app.shell, agent_id, query).await?,
     ))
 }
 

@@ -114,9 +114,9 @@ pub(super) async fn count(State(app): State<Arc<App>>, request: Request, next: N
 #[utoipa::path(get, path = "/metrics", tag = "master",
     responses((status = 200, description = "OpenMetrics text.")))]
 pub(crate) async fn serve(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
-    let mut registry = app.spine.read(|books| Ok(of_books(books))).await?;
+    let mut registry = app.shell.read(|books| Ok(of_books(books))).await?;
     let commits = Counter::<u64>::default();
-    commits.inc_by(app.spine.commits());
+    commits.inc_by(app.shell.commits());
     registry.register(
         "store_commits",
         "Commits of the master's books, one fdatasync each",

@@ -40,7 +40,7 @@ pub(crate) enum Until {
     responses((status = 200, body = Vec<PluginView>)))]
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<PluginView>>, Refusal> {
     Ok(Json(
-        app.spine.read(|books| Ok(books.plugin_views())).await?,
+        app.shell.read(|books| Ok(books.plugin_views())).await?,
     ))
 }
 
@@ -82,7 +82,7 @@ pub(crate) async fn add(
         | Reply::Registered(_) => Err(unexpected()),
     };
     let plugin = app
-        .spine
+        .shell
         .request(Request::AddPlugin(Box::new(request)), render)
         .await?;
     Ok((StatusCode::CREATED, Json(plugin)))
@@ -97,7 +97,7 @@ pub(crate) async fn remove(
     ApiPath(name): ApiPath<PluginName>,
 ) -> Result<(StatusCode, Json<PluginView>), Refusal> {
     let look = name.clone();
-    let before = app.spine.read(move |books| books.plugin(&look)).await?;
+    let before = app.shell.read(move |books| books.plugin(&look)).await?;
     let shown = name.clone();
     let render = move |_, books: &Books| {
         // Gone at once where nothing runs it; then it is shown as it was.
@@ -109,7 +109,7 @@ pub(crate) async fn remove(
         Ok(books.plugin(&shown).unwrap_or(gone))
     };
     let plugin = app
-        .spine
+        .shell
         .request(Request::RemovePlugin { name }, render)
         .await?;
     Ok((StatusCode::ACCEPTED, Json(plugin)))
@@ -128,7 +128,7 @@ pub(crate) async fn restart(
     let shown = name.clone();
     let in_use = request.in_use;
     let plugin = app
-        .spine
+        .shell
         .request(
             Request::RestartPlugin { name, in_use },
             move |_, books: &Books| books.plugin(&shown),

@@ -15,7 +15,7 @@ use sutler_ids::{ErrorKind, Problem};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use crate::spine::Spine;
+use crate::shell::Shell;
 
 /// How long an agent may take to begin its answer: a log that follows has its headers at once.
 const BEGIN_WITHIN: Duration = Duration::from_secs(10);
@@ -61,7 +61,7 @@ impl Questions {
     /// The machine's own refusal; `Unavailable` if it is not there or does not answer.
     pub(super) async fn ask(
         &self,
-        spine: &Spine,
+        shell: &Shell,
         agent_id: AgentId,
         query: AgentQuery,
     ) -> Result<Pieces, Problem> {
@@ -79,7 +79,7 @@ impl Questions {
             questions: self,
             id,
         };
-        spine.ask(agent_id, id, query).await?;
+        shell.ask(agent_id, id, query).await?;
         let silent = || {
             let seconds = BEGIN_WITHIN.as_secs();
             let what = format!("the agent did not answer within {seconds} s");

@@ -31,7 +31,7 @@ pub(crate) struct ShowQuery {
 #[utoipa::path(get, path = "/v1/tasks", tag = "tasks",
     responses((status = 200, body = Vec<TaskView>)))]
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<TaskView>>, Refusal> {
-    Ok(Json(app.spine.read(|books| Ok(books.task_views())).await?))
+    Ok(Json(app.shell.read(|books| Ok(books.task_views())).await?))
 }
 
 /// Shows one task; waits for its state to differ from the one seen, or to be a last one.
@@ -56,7 +56,7 @@ pub(crate) async fn run(
     ApiJson(request): ApiJson<RunTaskRequest>,
 ) -> Result<(StatusCode, Json<TaskView>), Refusal> {
     let task = app
-        .spine
+        .shell
         .request(Request::RunTask(Box::new(request)), rendered)
         .await?;
     Ok((StatusCode::CREATED, Json(task)))
@@ -71,7 +71,7 @@ pub(crate) async fn stop(
     ApiPath(task_id): ApiPath<TaskId>,
 ) -> Result<Json<TaskView>, Refusal> {
     Ok(Json(
-        app.spine
+        app.shell
             .request(Request::StopTask { task_id }, rendered)
             .await?,
     ))

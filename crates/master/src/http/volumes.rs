@@ -50,7 +50,7 @@ pub(crate) struct RemoveQuery {
     responses((status = 200, body = Vec<VolumeView>)))]
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<VolumeView>>, Refusal> {
     Ok(Json(
-        app.spine.read(|books| Ok(books.volume_views())).await?,
+        app.shell.read(|books| Ok(books.volume_views())).await?,
     ))
 }
 
@@ -146,14 +146,14 @@ pub(crate) async fn restore(
     let shown = name.clone();
     let render = move |_, books: &Books| books.volume(&shown);
     Ok(Json(
-        app.spine
+        app.shell
             .request(Request::RestoreVolume { name }, render)
             .await?,
     ))
 }
 
 async fn accept(app: &Arc<App>, request: Request) -> Result<(StatusCode, Json<Accepted>), Refusal> {
-    let accepted = app.spine.request(request, accepted).await?;
+    let accepted = app.shell.request(request, accepted).await?;
     Ok((StatusCode::ACCEPTED, Json(accepted)))
 }
 

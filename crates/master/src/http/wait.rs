@@ -25,10 +25,10 @@ pub(super) async fn until<T: Send + 'static>(
     let wait = Duration::from_millis(wait_ms.unwrap_or(0)).min(WAIT_MAX);
     let deadline = Instant::now() + wait;
     // Subscribed before the first look, so that a change in between is not missed.
-    let mut version = app.spine.changes().version();
+    let mut version = app.shell.changes().version();
     loop {
         version.borrow_and_update();
-        let seen = app.spine.read(look.clone()).await?;
+        let seen = app.shell.read(look.clone()).await?;
         if settled(&seen) || Instant::now() >= deadline {
             return Ok(seen);
         }

@@ -34,7 +34,7 @@ pub(crate) async fn why(
             .map(|v| v.agent_id);
         Ok((volume, owner))
     };
-    let (volume, owner) = app.spine.read(look).await?;
+    let (volume, owner) = app.shell.read(look).await?;
     let story = match owner {
         Some(owner) => ask(&app, owner, &volume).await,
         None => None,
@@ -47,7 +47,7 @@ async fn ask(app: &Arc<App>, owner: AgentId, volume: &VolumeView) -> Option<Agen
     let query = AgentQuery::Why {
         volume_id: volume.volume_id,
     };
-    let mut pieces = app.questions.ask(&app.spine, owner, query).await.ok()?;
+    let mut pieces = app.questions.ask(&app.shell, owner, query).await.ok()?;
     let mut story = Vec::new();
     while let Some(piece) = pieces.recv().await {
         story.extend_from_slice(&piece.ok()?);

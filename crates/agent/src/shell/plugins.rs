@@ -1,4 +1,4 @@
-//! Plugins in the main loop: their machines, their effects, their reports.
+//! Plugins in the shell: their machines, their effects, their reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use sutler_providers::storage::PluginUp;
 use sutler_telemetry::failpoint;
 use tokio::task::AbortHandle;
 
-use super::Spine;
+use super::Shell;
 use super::timers::Wake;
 use super::turn::{Todo, Turn};
 use crate::effects::plugin::{Subject, user};
@@ -73,7 +73,7 @@ impl PluginCell {
     }
 }
 
-impl Spine {
+impl Shell {
     /// Takes up the whole set of plugins: new ones, changed ones, and those that are to go.
     pub(super) fn want_plugins(&mut self, desired: Vec<DesiredPlugin>, turn: &mut Turn) {
         let wanted: BTreeSet<PluginName> = desired.iter().map(|p| p.name.clone()).collect();
@@ -274,7 +274,7 @@ impl Spine {
         let (events, id) = (self.events.clone(), plugin.clone());
         let tell = move |progress| {
             let event = PluginEvent::PullProgress { run, progress };
-            // Nobody reads once the spine is torn down.
+            // Nobody reads once the shell is torn down.
             let _ = events.send(Event::Plugin(id.clone(), event));
         };
         let id = plugin.clone();

@@ -14,7 +14,7 @@ use sutler_node_core::backoff::after;
 use sutler_telemetry::chain;
 use tokio::sync::{RwLock, oneshot};
 
-use super::Spine;
+use super::Shell;
 use super::timers::Wake;
 use super::turn::Turn;
 use crate::event::Event;
@@ -74,7 +74,7 @@ impl Collector {
     }
 }
 
-impl Spine {
+impl Shell {
     /// Starts a collection if one is asked for and no pull is under way.
     pub(super) fn collect_if_asked(&mut self) {
         if !self.collector.asked || self.collector.running {

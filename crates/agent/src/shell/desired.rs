@@ -5,12 +5,12 @@ use sutler_ids::{TaskId, TaskInstance};
 use sutler_node_core::task::TaskEvent;
 
 use super::turn::Turn;
-use super::{Flow, Spine, SpineEnd};
+use super::{Flow, Shell, ShellEnd};
 use crate::error::StartError;
 use crate::journal::IdentityRecord;
 use crate::link::{LinkEvent, Registration};
 
-impl Spine {
+impl Shell {
     pub(super) fn on_link(&mut self, event: LinkEvent, turn: &mut Turn) -> Flow {
         match event {
             LinkEvent::Registered(registration) => return self.on_registered(registration, turn),
@@ -32,7 +32,7 @@ impl Spine {
         };
         match self.identity {
             Some(known) if known.cluster_id != found.cluster_id => {
-                return Err(SpineEnd::Fatal(StartError::OtherCluster {
+                return Err(ShellEnd::Fatal(StartError::OtherCluster {
                     known: known.cluster_id,
                     found: found.cluster_id,
                     url,

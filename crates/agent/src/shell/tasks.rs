@@ -1,4 +1,4 @@
-//! Tasks in the main loop: their machines, their effects, their reports.
+//! Tasks in the shell: their machines, their effects, their reports.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use sutler_node_core::task::{Task, TaskEffect, TaskEvent};
 use sutler_telemetry::failpoint;
 use tokio::task::AbortHandle;
 
-use super::Spine;
+use super::Shell;
 use super::timers::Wake;
 use super::turn::{Todo, Turn};
 use crate::effects::pull::{Wanted, pull};
@@ -59,7 +59,7 @@ impl TaskCell {
     }
 }
 
-impl Spine {
+impl Shell {
     /// Takes up a task, or what has changed of one that is known.
     pub(super) fn want_task(&mut self, desired: DesiredTask, turn: &mut Turn) {
         let task_id = desired.spec.task_id.clone();
@@ -269,7 +269,7 @@ impl Spine {
         let gate = self.collector.gate();
         let (events, id) = (self.events.clone(), task_id.clone());
         let tell = move |progress| {
-            // Nobody reads once the spine is torn down.
+            // Nobody reads once the shell is torn down.
             let _ = events.send(Event::Task(id.clone(), TaskEvent::PullProgress(progress)));
         };
         let id = task_id.clone();

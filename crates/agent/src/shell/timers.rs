@@ -1,4 +1,4 @@
-//! Times at which the main loop looks again at something.
+//! Times at which the shell looks again at something.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use sutler_ids::Problem;
 use sutler_store::CommitError;
 use sutler_telemetry::failpoint;
 
-use super::{Answer, Input, SpineLoop, State, no_space};
+use super::{Answer, Input, ShellLoop, State, no_space};
 use crate::StartError;
 
 /// What waits to be worked together.
@@ -60,7 +60,7 @@ fn refuse(input: Input, problem: &Problem) {
     }
 }
 
-impl SpineLoop {
+impl ShellLoop {
     pub(super) async fn work_serving(&mut self, batch: Batch) -> Result<(), StartError> {
         let mut outcome = Outcome::default();
         let now = Timestamp::now();

@@ -1,4 +1,4 @@
-//! The main loop: the one owner of tasks and plugins on this machine.
+//! The shell, one loop: the one owner of tasks and plugins on this machine.
 //!
 //! ```text
 //!   wait for input ─► drain what else is there ─► cores ─► one commit ─► effects ─► reports
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Records of a turn are durable before its effects start and before anything of it is told.
-//! When the journal fails the spine ends; whoever started it recovers another one from disk.
+//! When the journal fails the shell ends; whoever started it recovers another one from disk.
 
 mod collect;
 mod desired;
@@ -49,7 +49,7 @@ use turn::{Todo, Turn};
 /// Most inputs of one turn: enough for one commit to serve a burst, few enough to answer soon.
 const TURN_INPUTS_MAX: usize = 256;
 
-/// How long effects under way may take to end before another spine repeats them; starts and
+/// How long effects under way may take to end before another shell repeats them; starts and
 /// clean-ups take seconds, and what takes longer is found again by recovery.
 const TEAR_DOWN_WITHIN: Duration = Duration::from_secs(20);
 
@@ -57,7 +57,7 @@ const TEAR_DOWN_WITHIN: Duration = Duration::from_secs(20);
 /// operator waits.
 const SHUT_DOWN_WITHIN: Duration = Duration::from_secs(3);
 
-/// What outlives a spine: every spine of one agent uses the same.
+/// What outlives a shell: every shell of one agent uses the same.
 pub(crate) struct Ground {
     pub machine: Arc<Machine>,
     pub store: Store,
@@ -65,15 +65,15 @@ pub(crate) struct Ground {
     pub master: MasterClient,
 }
 
-/// Where a spine's inputs from outside come from; handed from one spine to the next.
+/// Where a shell's inputs from outside come from; handed from one shell to the next.
 pub(crate) struct Inbox {
     pub link: mpsc::Receiver<LinkEvent>,
     pub requests: mpsc::Receiver<Request>,
 }
 
-/// How a spine ended.
+/// How a shell ended.
 #[derive(Debug)]
-pub(crate) enum SpineEnd {
+pub(crate) enum ShellEnd {
     /// It was asked to.
     ShutDown,
     /// The journal failed: its memory is void.
@@ -83,7 +83,7 @@ pub(crate) enum SpineEnd {
 }
 
 /// The owner of everything on this machine.
-pub(crate) struct Spine {
+pub(crate) struct Shell {
     ground: Arc<Ground>,
     identity: Option<IdentityRecord>,
     storage: StorageHandle,
@@ -110,19 +110,19 @@ enum Input {
 }
 
 /// Whether the loop goes on.
-type Flow = Result<(), SpineEnd>;
+type Flow = Result<(), ShellEnd>;
 
-impl Spine {
+impl Shell {
     /// Runs until it is asked to end or the journal fails.
-    pub(crate) async fn run(mut self, inbox: &mut Inbox) -> SpineEnd {
+    pub(crate) async fn run(mut self, inbox: &mut Inbox) -> ShellEnd {
         let end = loop {
             if let Err(end) = self.turn(inbox).await {
                 break end;
             }
         };
         let bound = match end {
-            SpineEnd::ShutDown => SHUT_DOWN_WITHIN,
-            SpineEnd::StoreFailed(_) | SpineEnd::Fatal(_) => TEAR_DOWN_WITHIN,
+            ShellEnd::ShutDown => SHUT_DOWN_WITHIN,
+            ShellEnd::StoreFailed(_) | ShellEnd::Fatal(_) => TEAR_DOWN_WITHIN,
         };
         self.tear_down(bound).await;
         end
@@ -172,7 +172,7 @@ impl Spine {
             Input::Effect(event) => self.on_effect(event, turn),
             Input::Storage(event) => return self.on_storage(event, turn),
             Input::Link(event) => return self.on_link(event, turn),
-            Input::Request(Request::ShutDown) => return Err(SpineEnd::ShutDown),
+            Input::Request(Request::ShutDown) => return Err(ShellEnd::ShutDown),
             Input::Request(Request::CollectGarbage(answer)) => self.collector.ask(answer),
             Input::Time => {}
         }
@@ -226,7 +226,7 @@ impl Spine {
             StorageEvent::Released { volume_id, task_id } => {
                 self.task_event(&task_id, TaskEvent::Released { volume_id }, turn);
             }
-            StorageEvent::Failed(error) => return Err(SpineEnd::StoreFailed(error)),
+            StorageEvent::Failed(error) => return Err(ShellEnd::StoreFailed(error)),
         }
         Ok(())
     }
@@ -254,7 +254,7 @@ impl Spine {
                 .store
                 .commit(batch)
                 .await
-                .map_err(SpineEnd::StoreFailed)?;
+                .map_err(ShellEnd::StoreFailed)?;
             names
                 .iter()
                 .for_each(|name| failpoint::hit(&format!("{name}.after")));
@@ -280,7 +280,7 @@ impl Spine {
 
     fn tell(&self, updates: Vec<Update>) {
         for update in updates {
-            // The link outlives every spine; it is gone only when the agent ends.
+            // The link outlives every shell; it is gone only when the agent ends.
             let _ = self.ground.link.send(LinkOrder::Tell(Box::new(update)));
         }
     }
@@ -296,7 +296,7 @@ impl Spine {
             failpoint::hit(&format!("{name}.before"));
             let event = work.await;
             failpoint::hit(&format!("{name}.after"));
-            // A spine that is torn down reads no more; recovery finds what this did.
+            // A shell that is torn down reads no more; recovery finds what this did.
             let _ = events.send(event);
         })
     }

@@ -1,4 +1,4 @@
-//! Building a spine from disk: after a start of the agent and after a failure of the journal.
+//! Building a shell from disk: after a start of the agent and after a failure of the journal.
 //!
 //! Records go to the machines first, then what is seen of their containers, by the same events
 //! as in life. Containers and file systems that no record knows are removed: every record is
@@ -24,7 +24,7 @@ use super::plugins::PluginCell;
 use super::tasks::TaskCell;
 use super::timers::{Timers, Wake};
 use super::turn::Turn;
-use super::{Ground, Spine, SpineEnd, TEAR_DOWN_WITHIN};
+use super::{Ground, Shell, ShellEnd, TEAR_DOWN_WITHIN};
 use crate::effects::{plugin, task};
 use crate::error::StartError;
 use crate::journal::{DamagedRecord, Journal};
@@ -38,12 +38,12 @@ use crate::queries::Queries;
 /// What was found of containers, by their ids.
 type Seen = BTreeMap<String, ContainerSeen>;
 
-impl Spine {
+impl Shell {
     /// Reads the journal, looks at every container, and takes up the work.
-    pub(crate) async fn recover(ground: Arc<Ground>) -> Result<Self, SpineEnd> {
+    pub(crate) async fn recover(ground: Arc<Ground>) -> Result<Self, ShellEnd> {
         let journal = load(&ground).await?;
         if let Some(what) = journal.damaged_identity() {
-            return Err(SpineEnd::Fatal(StartError::DamagedIdentity {
+            return Err(ShellEnd::Fatal(StartError::DamagedIdentity {
                 path: ground.machine.layout.journal(),
                 what: what.to_owned(),
             }));
@@ -65,27 +65,27 @@ impl Spine {
         if rebooted {
             allow_for_boot(&journal.tasks, &mut seen);
         }
-        let mut spine = Self::bare(ground, &journal)?;
+        let mut shell = Self::bare(ground, &journal)?;
         let mut turn = Turn::default();
         // Written each time: a journal that cannot be written is found out before anything is done.
-        turn.pages.boot(&spine.ground.machine.facts.boot_id);
-        spine.take_up_tasks(journal.tasks, &journal.damaged_tasks, &mut seen, &mut turn);
-        spine.take_up_plugins(journal.plugins, &mut seen, &mut turn);
-        spine.note_damage(&journal.damaged_tasks, &journal.damaged_others, &mut turn);
-        spine.remove_strays(&seen).await;
-        spine.storage.retain_users(spine.users());
-        spine.ask_capacities(&mut turn);
-        spine.timers.set(Self::now(), Wake::Collect);
-        match spine.commit_and_act(turn).await {
-            Ok(()) => Ok(spine),
+        turn.pages.boot(&shell.ground.machine.facts.boot_id);
+        shell.take_up_tasks(journal.tasks, &journal.damaged_tasks, &mut seen, &mut turn);
+        shell.take_up_plugins(journal.plugins, &mut seen, &mut turn);
+        shell.note_damage(&journal.damaged_tasks, &journal.damaged_others, &mut turn);
+        shell.remove_strays(&seen).await;
+        shell.storage.retain_users(shell.users());
+        shell.ask_capacities(&mut turn);
+        shell.timers.set(Self::now(), Wake::Collect);
+        match shell.commit_and_act(turn).await {
+            Ok(()) => Ok(shell),
             Err(end) => {
-                spine.tear_down(TEAR_DOWN_WITHIN).await;
+                shell.tear_down(TEAR_DOWN_WITHIN).await;
                 Err(end)
             }
         }
     }
 
-    fn bare(ground: Arc<Ground>, journal: &Journal) -> Result<Self, SpineEnd> {
+    fn bare(ground: Arc<Ground>, journal: &Journal) -> Result<Self, ShellEnd> {
         // Unbounded: storage tells one event for each operation, volume or wish of ours.
         let (to_us, from_storage) = mpsc::unbounded_channel();
         let config = StorageConfig {
@@ -96,7 +96,7 @@ impl Spine {
             look_within: storage::LOOK_WITHIN,
         };
         let (storage, storage_task) = storage::recover(config, to_us).map_err(|error| {
-            SpineEnd::Fatal(StartError::RecoverStorage {
+            ShellEnd::Fatal(StartError::RecoverStorage {
                 cause: chain(&error),
             })
         })?;
@@ -224,22 +224,22 @@ impl Spine {
     }
 }
 
-async fn load(ground: &Arc<Ground>) -> Result<Journal, SpineEnd> {
+async fn load(ground: &Arc<Ground>) -> Result<Journal, ShellEnd> {
     let store = ground.store.clone();
     let loaded = tokio::task::spawn_blocking(move || Journal::load(&store)).await;
     match loaded {
         Ok(Ok(journal)) => Ok(journal),
-        Ok(Err(source)) => Err(SpineEnd::Fatal(StartError::LoadJournal { source })),
-        Err(error) => Err(SpineEnd::Fatal(StartError::Adopt {
+        Ok(Err(source)) => Err(ShellEnd::Fatal(StartError::LoadJournal { source })),
+        Err(error) => Err(ShellEnd::Fatal(StartError::Adopt {
             cause: error.to_string(),
         })),
     }
 }
 
 /// Looks at every container of this agent.
-async fn look(machine: &Machine, rebooted: bool) -> Result<Seen, SpineEnd> {
+async fn look(machine: &Machine, rebooted: bool) -> Result<Seen, ShellEnd> {
     let adopted = machine.containers.adopt().await.map_err(|error| {
-        SpineEnd::Fatal(StartError::Adopt {
+        ShellEnd::Fatal(StartError::Adopt {
             cause: chain(&error),
         })
     })?;

@@ -1,4 +1,4 @@
-//! One turn of the main loop: what its inputs lead to, until it is carried out.
+//! One turn of the shell: what its inputs lead to, until it is carried out.
 
 use std::collections::BTreeSet;
 

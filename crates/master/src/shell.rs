@@ -1,6 +1,6 @@
 //! The one loop that owns the books: takes what waits, decides, commits once, acts, answers.
 //!
-//! Everything that handlers want of the books goes through [`Spine`], a cheap handle. A read
+//! Everything that handlers want of the books goes through [`Shell`], a cheap handle. A read
 //! runs after the commit of the batch it came with, so it never sees what is not durable.
 //!
 //! ```text
@@ -72,14 +72,14 @@ pub(crate) enum Input {
 
 /// The way to the loop.
 #[derive(Clone)]
-pub(crate) struct Spine {
+pub(crate) struct Shell {
     inputs: mpsc::Sender<Input>,
     changes: Changes,
     commits: watch::Receiver<u64>,
 }
 
 /// The loop itself, not yet running.
-pub(crate) struct SpineLoop {
+pub(crate) struct ShellLoop {
     books: State,
     config: Config,
     journal: Journal,
@@ -98,17 +98,17 @@ enum State {
 }
 
 /// Ties a loop to its handle.
-pub(crate) fn new(books: Books, config: Config, journal: Journal) -> (Spine, SpineLoop) {
+pub(crate) fn new(books: Books, config: Config, journal: Journal) -> (Shell, ShellLoop) {
     let (inputs, inputs_out) = mpsc::channel(INPUTS_MAX);
     let (gone, gone_out) = mpsc::unbounded_channel();
     let (commits, commits_out) = watch::channel(journal.commits());
     let changes = Changes::new();
-    let spine = Spine {
+    let shell = Shell {
         inputs,
         changes: changes.clone(),
         commits: commits_out,
     };
-    let spine_loop = SpineLoop {
+    let shell_loop = ShellLoop {
         books: State::Serving(Box::new(books)),
         config,
         journal,
@@ -118,10 +118,10 @@ pub(crate) fn new(books: Books, config: Config, journal: Journal) -> (Spine, Spi
         inputs: inputs_out,
         gone: gone_out,
     };
-    (spine, spine_loop)
+    (shell, shell_loop)
 }
 
-impl Spine {
+impl Shell {
     /// Decides on an event and renders the answer from the books after its commit.
     ///
     /// # Errors
@@ -150,7 +150,7 @@ impl Spine {
     /// Decides on a user's request.
     ///
     /// # Errors
-    /// As [`Spine::decide`].
+    /// As [`Shell::decide`].
     pub(crate) async fn request<T: Send + 'static>(
         &self,
         request: Request,
@@ -242,7 +242,7 @@ fn ending() -> Problem {
     Problem::new(ErrorKind::Unavailable, "the master is ending").hint("try again in a moment")
 }
 
-impl SpineLoop {
+impl ShellLoop {
     /// Serves until asked to end.
     ///
     /// # Errors
