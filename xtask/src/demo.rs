@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: the main job, step by step, on a cluster of its own that is gone after.
 
 use anyhow::{Context, Result, ensure};
-use sutler_testkit::machine;
+use sutler_testkit::host;
 use sutler_testkit::world::{COMMAND_WITHIN, Shape, World, WorldConfig};
 
 use crate::places::{self, Profile};
@@ -31,7 +31,7 @@ pub fn run(split: bool) -> Result<()> {
     let content = main_job(&mut world, &steps);
     steps.step("stop all of it and clean up", || {
         drop(world);
-        let left = machine::mounts_under(&root);
+        let left = host::mounts_under(&root);
         ensure!(left.is_empty() && !root.exists(), "left behind: {left:?}");
         Ok(())
     })?;

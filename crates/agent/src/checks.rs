@@ -1,4 +1,4 @@
-//! What a machine must have before an agent starts on it, and what it is.
+//! What a host must have before an agent starts on it, and what it is.
 //!
 //! Each check names its remedy. It loads the overlay module when it is missing, and changes
 //! nothing else.
@@ -12,7 +12,7 @@ use sutler_ids::Bytes;
 
 use crate::error::StartError;
 
-/// Facts of the machine that the master is told.
+/// Facts of the host that the master is told.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Facts {
     pub boot_id: String,
@@ -20,8 +20,8 @@ pub(crate) struct Facts {
     pub memory: Bytes,
 }
 
-/// Checks the machine; gives the runtime's full path.
-pub(crate) fn check_machine(runc: &Path) -> Result<PathBuf, StartError> {
+/// Checks the host; gives the runtime's full path.
+pub(crate) fn check_host(runc: &Path) -> Result<PathBuf, StartError> {
     if !rustix::process::geteuid().is_root() {
         return Err(StartError::NotRoot);
     }
@@ -77,7 +77,7 @@ fn load_overlayfs() {
 }
 
 fn read(path: &Path) -> Result<String, StartError> {
-    fs::read_to_string(path).map_err(|source| StartError::ReadMachine {
+    fs::read_to_string(path).map_err(|source| StartError::ReadHost {
         path: path.to_owned(),
         source,
     })

@@ -10,7 +10,7 @@ use sutler_telemetry::Secret;
 /// Where the runtime's binary is looked for when none is named: in `PATH`.
 const RUNC: &str = "runc";
 
-/// Where sockets and the runtime's state go: a file system that a restart of the machine
+/// Where sockets and the runtime's state go: a file system that a restart of the host
 /// empties, with a short path, because a socket's path may have 107 bytes.
 const RUN_DIR: &str = "/run/sutler";
 
@@ -21,7 +21,7 @@ pub struct AgentConfig {
     pub state_dir: PathBuf,
     /// Folder of sockets and of the runtime's state; the agent uses one folder of its own in it.
     pub run_dir: PathBuf,
-    /// The operator's name for this machine.
+    /// The operator's name for this node.
     pub name: AgentName,
     /// The master.
     pub master: MasterAddress,

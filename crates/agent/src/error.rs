@@ -26,9 +26,9 @@ pub enum StartError {
     /// The kernel has no overlayfs.
     #[error("the kernel has no overlayfs; run: modprobe overlay")]
     NoOverlayfs,
-    /// A fact of the machine cannot be read.
+    /// A fact of the host cannot be read.
     #[error("{} cannot be read", path.display())]
-    ReadMachine {
+    ReadHost {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -106,9 +106,9 @@ pub enum StartError {
         /// What is wrong with it.
         cause: String,
     },
-    /// This machine belongs to another cluster.
+    /// This node belongs to another cluster.
     #[error(
-        "this machine belongs to cluster {known}, but the master at {url} is of cluster \
+        "this node belongs to cluster {known}, but the master at {url} is of cluster \
          {found}; give it the right master, or another state directory"
     )]
     OtherCluster {
@@ -119,9 +119,9 @@ pub enum StartError {
         /// The master.
         url: String,
     },
-    /// The journal does not say any more who this machine is.
+    /// The journal does not say any more who this node is.
     #[error(
-        "{} does not say any more which machine this is ({what}); nothing was changed; put back \
+        "{} does not say any more which node this is ({what}); nothing was changed; put back \
          a copy of it", path.display()
     )]
     DamagedIdentity {

@@ -7,10 +7,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::AgentConfig;
 use crate::error::StartError;
+use crate::host::Host;
 use crate::journal::SCHEMA;
 use crate::leave::leave;
 use crate::link::{Link, MasterClient, register_of};
-use crate::machine::Machine;
 use crate::shell::{Ground, Inbox, Shell, ShellEnd};
 use crate::supervise::supervise;
 
@@ -21,7 +21,7 @@ const LINK_EVENTS_MAX: usize = 256;
 /// Requests of the caller that wait for the shell: it has few and waits for each.
 const REQUESTS_MAX: usize = 8;
 
-/// The agent of this machine.
+/// The agent of this node.
 #[derive(Debug)]
 pub struct Agent;
 
@@ -30,7 +30,7 @@ pub struct Agent;
 pub struct AgentStatus {
     /// Whether the master's stream is open.
     pub connected: bool,
-    /// What is wrong with the machine or with the link, if something is.
+    /// What is wrong with the host or with the link, if something is.
     pub problem: Option<String>,
 }
 
@@ -61,7 +61,7 @@ pub struct AgentHandle {
 }
 
 impl Agent {
-    /// Checks the machine, recovers what an earlier run left, and starts the agent.
+    /// Checks the host, recovers what an earlier run left, and starts the agent.
     ///
     /// Returns as soon as the journal is read and the containers are adopted; the link to the
     /// master comes up by itself and is repaired by itself.
@@ -70,11 +70,11 @@ impl Agent {
     /// [`StartError`] says what is missing and what to do.
     pub async fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
         let client = MasterClient::new(&config.master)?;
-        let (machine, store) = prepare(config).await?;
+        let (host, store) = prepare(config).await?;
         // Unbounded: the outbox behind it keeps the latest of each object only.
         let (link, orders) = mpsc::unbounded_channel();
         let ground = Arc::new(Ground {
-            machine,
+            host,
             store,
             link,
             master: client.clone(),
@@ -92,7 +92,7 @@ impl Agent {
         let (to_shell, from_link) = mpsc::channel(LINK_EVENTS_MAX);
         let (requests, from_caller) = mpsc::channel(REQUESTS_MAX);
         let (status, told) = watch::channel(AgentStatus::default());
-        let register = register_of(&ground.machine, shell.agent_id());
+        let register = register_of(&ground.host, shell.agent_id());
         let link = Link::new(client, register, orders, to_shell, status.clone());
         let link = tokio::spawn(link.run());
         let inbox = Inbox {
@@ -100,7 +100,7 @@ impl Agent {
             requests: from_caller,
         };
         let (ended, end) = oneshot::channel();
-        let layout = ground.machine.layout.clone();
+        let layout = ground.host.layout.clone();
         let running = tokio::spawn(supervise(ground, shell, inbox, status));
         tokio::spawn(async move {
             let how = running
@@ -122,13 +122,13 @@ impl Agent {
     }
 }
 
-/// Checks the machine and opens the journal, away from the async threads.
-async fn prepare(config: AgentConfig) -> Result<(Arc<Machine>, Store), StartError> {
+/// Checks the host and opens the journal, away from the async threads.
+async fn prepare(config: AgentConfig) -> Result<(Arc<Host>, Store), StartError> {
     let prepared = tokio::task::spawn_blocking(move || {
-        let machine = Machine::prepare(&config)?;
-        let store = Store::open(&machine.layout.journal(), SCHEMA)
+        let host = Host::prepare(&config)?;
+        let store = Store::open(&host.layout.journal(), SCHEMA)
             .map_err(|source| StartError::OpenJournal { source })?;
-        Ok((machine, store))
+        Ok((host, store))
     });
     prepared.await.unwrap_or(Err(StartError::Broken))
 }

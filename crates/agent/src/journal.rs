@@ -20,7 +20,7 @@ pub(crate) const SCHEMA: Schema = Schema {
     version: 1,
 };
 
-const MACHINE: Table = Table("machine");
+const NODE: Table = Table("node");
 const TASKS: Table = Table("tasks");
 const PLUGINS: Table = Table("plugins");
 const IMAGES: Table = Table("images");
@@ -28,7 +28,7 @@ const IMAGES: Table = Table("images");
 const IDENTITY_KEY: &str = "identity";
 const BOOT_KEY: &str = "boot";
 
-/// Who this machine is in which cluster.
+/// Who this node is in which cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct IdentityRecord {
     pub agent_id: AgentId,
@@ -72,10 +72,10 @@ impl Journal {
     pub(crate) fn load(store: &Store) -> Result<Self, LoadError> {
         let mut journal = Self::default();
         let mut others = Vec::new();
-        for (key, value) in raw(store, MACHINE, &mut others)? {
+        for (key, value) in raw(store, NODE, &mut others)? {
             match key.as_str() {
-                IDENTITY_KEY => journal.identity = read(MACHINE, &key, &value, &mut others),
-                BOOT_KEY => journal.boot = read(MACHINE, &key, &value, &mut others),
+                IDENTITY_KEY => journal.identity = read(NODE, &key, &value, &mut others),
+                BOOT_KEY => journal.boot = read(NODE, &key, &value, &mut others),
                 _unknown => {}
             }
         }
@@ -88,14 +88,14 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Gives what is wrong with the record of who this machine is, if it is damaged.
+    /// Gives what is wrong with the record of who this node is, if it is damaged.
     ///
-    /// Nobody else has it: without it the machine would come to its master as a stranger of
+    /// Nobody else has it: without it the node would come to its master as a stranger of
     /// the same name, and its volumes would be out of reach.
     pub(crate) fn damaged_identity(&self) -> Option<&str> {
         let mut others = self.damaged_others.iter();
         others
-            .find(|record| record.table == MACHINE.0 && record.key == IDENTITY_KEY)
+            .find(|record| record.table == NODE.0 && record.key == IDENTITY_KEY)
             .map(|record| record.what.as_str())
     }
 }
@@ -152,16 +152,16 @@ pub(crate) struct Pages {
 
 impl Pages {
     pub(crate) fn identity(&mut self, identity: IdentityRecord) {
-        self.names.push("agent.machine.record.identity".to_owned());
-        self.batch.put(MACHINE, IDENTITY_KEY, &identity);
+        self.names.push("agent.node.record.identity".to_owned());
+        self.batch.put(NODE, IDENTITY_KEY, &identity);
     }
 
     pub(crate) fn boot(&mut self, boot_id: &str) {
-        self.names.push("agent.machine.record.boot".to_owned());
+        self.names.push("agent.node.record.boot".to_owned());
         let record = BootRecord {
             boot_id: boot_id.to_owned(),
         };
-        self.batch.put(MACHINE, BOOT_KEY, &record);
+        self.batch.put(NODE, BOOT_KEY, &record);
     }
 
     pub(crate) fn task(&mut self, persist: &TaskPersist) {
@@ -199,7 +199,7 @@ impl Pages {
 
     pub(crate) fn delete_damaged(&mut self, record: &DamagedRecord) {
         self.names
-            .push("agent.machine.record.drop_damaged".to_owned());
+            .push("agent.node.record.drop_damaged".to_owned());
         self.batch.delete(Table(record.table), &record.key);
     }
 

@@ -154,7 +154,7 @@ impl Layout {
         self.run.join("plugins").join(plugin.as_str())
     }
 
-    /// The cgroup of everything that this agent runs. Two agents of one machine differ in it, and
+    /// The cgroup of everything that this agent runs. Two agents of one host differ in it, and
     /// have no parent in common: one could take that away while the other makes a group in it.
     pub(crate) fn cgroup(&self) -> String {
         format!("/sutler-{}", self.tag)

@@ -24,7 +24,7 @@ pub(crate) fn leave(layout: &Layout) {
     if let Err(error) = remove_tree(layout.run()) {
         debug!(%error, "sockets stay");
     }
-    // Fails while another agent of this machine has a folder in it.
+    // Fails while another agent of this host has a folder in it.
     if let Some(shared) = layout.run().parent() {
         let _ = fs::remove_dir(shared);
     }

@@ -1,4 +1,4 @@
-//! The agent: one per machine, it makes true there what the master wants.
+//! The agent: one per node, it makes true there what the master wants.
 //!
 //! Owns the shell over tasks and plugins, the agent's journal, recovery after a restart,
 //! the link to the master and the garbage collection of images. It decides nothing itself:
@@ -20,11 +20,11 @@ mod effects;
 mod error;
 mod event;
 mod handle;
+mod host;
 mod journal;
 mod layout;
 mod leave;
 mod link;
-mod machine;
 mod pins;
 mod problems;
 mod queries;

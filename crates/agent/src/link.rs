@@ -33,7 +33,7 @@ use outbox::Outbox;
 /// Silent heartbeats after which the master counts as gone.
 const HEARTBEATS_MISSED_MAX: u64 = 3;
 
-/// Longest pause between two tries: on the same machine a master that starts again should find
+/// Longest pause between two tries: on the same host a master that starts again should find
 /// its agent at once; over a network many agents should not hammer one.
 const PAUSE_LOOPBACK_MS: u64 = 2_000;
 const PAUSE_REMOTE_MS: u64 = 10_000;
@@ -296,16 +296,16 @@ async fn in_flight(posting: &mut Option<Posting>) -> Posted {
 
 /// Makes the first message of every connection.
 pub(crate) fn register_of(
-    machine: &crate::machine::Machine,
+    host: &crate::host::Host,
     agent_id: Option<AgentId>,
 ) -> Register {
     Register {
         agent_id,
-        name: machine.name.clone(),
+        name: host.name.clone(),
         incarnation: Uuid::new_v4(),
-        boot_id: machine.facts.boot_id.clone(),
+        boot_id: host.facts.boot_id.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        cpus: machine.facts.cpus,
-        memory: machine.facts.memory,
+        cpus: host.facts.cpus,
+        memory: host.facts.memory,
     }
 }

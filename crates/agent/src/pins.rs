@@ -82,9 +82,9 @@ impl Pins {
                 "where a block device was asked for"
             }
             AccessType::Block if found.is_mount_root || privileged => return Ok(found),
-            // Whoever may not mount could have made a node of any device of the host.
+            // Whoever may not mount could have made a device node of any device of the host.
             AccessType::Block => {
-                "but its node is not mounted there, and the plugin is not privileged"
+                "but its device node is not mounted there, and the plugin is not privileged"
             }
         };
         Err(not_a_volume(at, &format!("{found}, {why}")))

@@ -5,16 +5,16 @@ use sutler_images::{ImageError, ImageErrorKind, ImageReference};
 use sutler_runtime::{StartError, StartFailure};
 use sutler_telemetry::chain;
 
-/// Tells why an image could not be had for `user` (`task x`, `plugin y`).
-pub(crate) fn of_image(user: &str, reference: &ImageReference, error: &ImageError) -> Problem {
+/// Tells why an image could not be had for `owner` (`task x`, `plugin y`).
+pub(crate) fn of_image(owner: &str, reference: &ImageReference, error: &ImageError) -> Problem {
     let cause = chain(error);
-    let what = |text: &str| format!("image {reference} of {user} {text}");
+    let what = |text: &str| format!("image {reference} of {owner} {text}");
     let problem = match error.kind() {
         ImageErrorKind::Absent => Problem::new(ErrorKind::NotFound, what("does not exist"))
             .hint("check the reference; list its tags at the registry"),
         ImageErrorKind::Unauthorised => {
             Problem::new(ErrorKind::Unauthorized, what("may not be pulled by us")).hint(
-                "log in on this machine with docker login or podman login as root, then again",
+                "log in on this host with docker login or podman login as root, then again",
             )
         }
         ImageErrorKind::Unreachable => {
@@ -24,7 +24,7 @@ pub(crate) fn of_image(user: &str, reference: &ImageReference, error: &ImageErro
         ImageErrorKind::WrongPlatform => Problem::new(
             ErrorKind::Invalid,
             what(&format!(
-                "is not for this machine ({})",
+                "is not for this host ({})",
                 std::env::consts::ARCH
             )),
         )
@@ -39,7 +39,7 @@ pub(crate) fn of_image(user: &str, reference: &ImageReference, error: &ImageErro
         }
         ImageErrorKind::Credentials => Problem::new(
             ErrorKind::Unauthorized,
-            what("needs a login, and the credentials on this machine cannot be used"),
+            what("needs a login, and the credentials on this host cannot be used"),
         )
         .hint(credentials_hint(error)),
         ImageErrorKind::Address => Problem::new(
@@ -49,7 +49,7 @@ pub(crate) fn of_image(user: &str, reference: &ImageReference, error: &ImageErro
         .hint("check the registry's name in the reference"),
         ImageErrorKind::Client => Problem::new(
             ErrorKind::Unavailable,
-            what("cannot be pulled from this machine"),
+            what("cannot be pulled from this host"),
         )
         .hint("install CA certificates on it: the package ca-certificates"),
         ImageErrorKind::Stopping => Problem::new(
@@ -58,7 +58,7 @@ pub(crate) fn of_image(user: &str, reference: &ImageReference, error: &ImageErro
         )
         .hint("try again when it runs"),
         ImageErrorKind::Local => {
-            Problem::new(ErrorKind::Internal, what("cannot be kept on this machine"))
+            Problem::new(ErrorKind::Internal, what("cannot be kept on this host"))
                 .said_by(SaidBy::Kernel)
                 .hint("check space and health of the disk under the state directory: df -h")
         }
@@ -105,26 +105,26 @@ fn credentials_hint(error: &ImageError) -> String {
 }
 
 /// Tells that an image reference cannot be read.
-pub(crate) fn of_reference(user: &str, text: &str, cause: String) -> Problem {
+pub(crate) fn of_reference(owner: &str, text: &str, cause: String) -> Problem {
     Problem::new(
         ErrorKind::Invalid,
-        format!("image {text:?} of {user} is not a reference"),
+        format!("image {text:?} of {owner} is not a reference"),
     )
     .raw(cause)
     .hint("write for example busybox:1, host:5000/name:tag or oci:/path")
 }
 
 /// Tells why a container could not be started.
-pub(crate) fn of_start(user: &str, error: &StartError) -> Problem {
+pub(crate) fn of_start(owner: &str, error: &StartError) -> Problem {
     match error {
-        StartError::Failed(failure) => of_start_failure(user, failure),
+        StartError::Failed(failure) => of_start_failure(owner, failure),
         StartError::ResolveUser { user: name, .. } => Problem::new(
             ErrorKind::Invalid,
-            format!("the image of {user} names the user {name:?}, which it does not have"),
+            format!("the image of {owner} names the user {name:?}, which it does not have"),
         )
         .raw(chain(error)),
         StartError::InvalidSpec { .. } => {
-            Problem::new(ErrorKind::Invalid, format!("{user} cannot be run as asked"))
+            Problem::new(ErrorKind::Invalid, format!("{owner} cannot be run as asked"))
                 .raw(chain(error))
         }
         StartError::AlreadyExists { .. }
@@ -132,7 +132,7 @@ pub(crate) fn of_start(user: &str, error: &StartError) -> Problem {
         | StartError::PrepareFolder { .. }
         | StartError::SpawnShim { .. }
         | StartError::ShimDied { .. } => {
-            Problem::new(ErrorKind::Internal, format!("{user} could not be started"))
+            Problem::new(ErrorKind::Internal, format!("{owner} could not be started"))
                 .raw(chain(error))
                 .hint("check space and health of the disk under the state directory: df -h")
         }
@@ -140,18 +140,18 @@ pub(crate) fn of_start(user: &str, error: &StartError) -> Problem {
 }
 
 /// Tells what the runtime or kernel said of a container at its start.
-pub(crate) fn of_start_failure(user: &str, failure: &StartFailure) -> Problem {
+pub(crate) fn of_start_failure(owner: &str, failure: &StartFailure) -> Problem {
     match failure {
         StartFailure::CommandNotFound { command, raw } => Problem::new(
             ErrorKind::NotFound,
-            format!("command {command:?} of {user} is not in its image"),
+            format!("command {command:?} of {owner} is not in its image"),
         )
         .said_by(SaidBy::Runtime)
         .raw(raw)
         .hint("check the command's spelling and its path inside the image"),
         StartFailure::PermissionDenied { command, raw } => Problem::new(
             ErrorKind::Invalid,
-            format!("command {command:?} of {user} is not executable"),
+            format!("command {command:?} of {owner} is not executable"),
         )
         .said_by(SaidBy::Runtime)
         .raw(raw)
@@ -159,7 +159,7 @@ pub(crate) fn of_start_failure(user: &str, failure: &StartFailure) -> Problem {
         StartFailure::ExecFormat { command, raw } => Problem::new(
             ErrorKind::Invalid,
             format!(
-                "command {command:?} of {user} is not a program for this machine ({})",
+                "command {command:?} of {owner} is not a program for this host ({})",
                 std::env::consts::ARCH
             ),
         )
@@ -168,14 +168,14 @@ pub(crate) fn of_start_failure(user: &str, failure: &StartFailure) -> Problem {
         .hint("use an image for this architecture; a script needs its #! line"),
         StartFailure::MountSource { path, raw } => Problem::new(
             ErrorKind::NotFound,
-            format!("{} cannot be mounted into {user}", path.display()),
+            format!("{} cannot be mounted into {owner}", path.display()),
         )
         .said_by(SaidBy::Runtime)
         .raw(raw)
-        .hint("make it on this machine, or take it out of the definition"),
+        .hint("make it on this host, or take it out of the definition"),
         StartFailure::Runtime { raw } => Problem::new(
             ErrorKind::Internal,
-            format!("the runtime could not start {user}"),
+            format!("the runtime could not start {owner}"),
         )
         .said_by(SaidBy::Runtime)
         .raw(raw),
@@ -183,10 +183,10 @@ pub(crate) fn of_start_failure(user: &str, failure: &StartFailure) -> Problem {
 }
 
 /// Tells that an act of ours on a container failed and will be repeated.
-pub(crate) fn of_act(user: &str, act: &str, cause: String) -> Problem {
+pub(crate) fn of_act(owner: &str, act: &str, cause: String) -> Problem {
     Problem::new(
         ErrorKind::Unavailable,
-        format!("{user} could not be {act} yet"),
+        format!("{owner} could not be {act} yet"),
     )
     .raw(cause)
     .hint("nothing to do: it is tried again by itself")

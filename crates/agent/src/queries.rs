@@ -13,7 +13,7 @@ use sutler_providers::storage::StorageHandle;
 use sutler_runtime::{self as runtime, ContainerId, LogStart};
 use tokio::task::JoinSet;
 
-use crate::machine::{Machine, plugin_container, task_container};
+use crate::host::{Host, plugin_container, task_container};
 use crate::shell::Ground;
 
 /// Answers under way at once: each followed log holds an inotify watch, of which a user has 128
@@ -44,7 +44,7 @@ impl Queries {
         }
         let (ground, storage) = (Arc::clone(ground), storage.clone());
         self.answers.spawn(async move {
-            let body = body(&ground.machine, &storage, query).await;
+            let body = body(&ground.host, &storage, query).await;
             if let Err(error) = ground.master.answer(request_id, body).await {
                 // The user may have gone away in the middle of a log.
                 tracing::debug!(%request_id, %error, "an answer was not taken");
@@ -65,13 +65,13 @@ impl Queries {
 
 type Body = BoxStream<'static, Result<Bytes, String>>;
 
-async fn body(machine: &Machine, storage: &StorageHandle, query: AgentQuery) -> Body {
+async fn body(host: &Host, storage: &StorageHandle, query: AgentQuery) -> Body {
     match query {
         AgentQuery::TaskLogs { task_id, log } => {
-            logs(machine, &task_container(&task_id), &log).await
+            logs(host, &task_container(&task_id), &log).await
         }
         AgentQuery::PluginLogs { plugin, log } => {
-            logs(machine, &plugin_container(&plugin), &log).await
+            logs(host, &plugin_container(&plugin), &log).await
         }
         AgentQuery::Why { volume_id } => match storage.why(volume_id).await {
             Some(why) => match serde_json::to_vec(&why) {
@@ -83,20 +83,20 @@ async fn body(machine: &Machine, storage: &StorageHandle, query: AgentQuery) -> 
     }
 }
 
-async fn logs(machine: &Machine, id: &ContainerId, query: &LogQuery) -> Body {
+async fn logs(host: &Host, id: &ContainerId, query: &LogQuery) -> Body {
     match query.stream {
-        LogStream::Stdout => one_log(machine, id, runtime::LogStream::Stdout, query).await,
-        LogStream::Stderr => one_log(machine, id, runtime::LogStream::Stderr, query).await,
+        LogStream::Stdout => one_log(host, id, runtime::LogStream::Stdout, query).await,
+        LogStream::Stderr => one_log(host, id, runtime::LogStream::Stderr, query).await,
         LogStream::Both => {
-            let out = one_log(machine, id, runtime::LogStream::Stdout, query).await;
-            let err = one_log(machine, id, runtime::LogStream::Stderr, query).await;
+            let out = one_log(host, id, runtime::LogStream::Stdout, query).await;
+            let err = one_log(host, id, runtime::LogStream::Stderr, query).await;
             stream::select(whole_lines(out), whole_lines(err)).boxed()
         }
     }
 }
 
 async fn one_log(
-    machine: &Machine,
+    host: &Host,
     id: &ContainerId,
     stream: runtime::LogStream,
     query: &LogQuery,
@@ -107,7 +107,7 @@ async fn one_log(
         start,
         follow: query.follow,
     };
-    match machine.containers.read_logs(id, asked).await {
+    match host.containers.read_logs(id, asked).await {
         Ok(chunks) => chunks
             .map(|chunk| {
                 chunk

@@ -1,4 +1,4 @@
-//! The shell, one loop: the one owner of tasks and plugins on this machine.
+//! The shell, one loop: the one owner of tasks and plugins on this node.
 //!
 //! ```text
 //!   wait for input ─► drain what else is there ─► cores ─► one commit ─► effects ─► reports
@@ -36,9 +36,9 @@ use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use crate::error::StartError;
 use crate::event::{Event, Events};
 use crate::handle::Request;
+use crate::host::Host;
 use crate::journal::IdentityRecord;
 use crate::link::{LinkEvent, LinkOrder, MasterClient};
-use crate::machine::Machine;
 use crate::queries::Queries;
 use collect::Collector;
 use plugins::PluginCell;
@@ -59,7 +59,7 @@ const SHUT_DOWN_WITHIN: Duration = Duration::from_secs(3);
 
 /// What outlives a shell: every shell of one agent uses the same.
 pub(crate) struct Ground {
-    pub machine: Arc<Machine>,
+    pub host: Arc<Host>,
     pub store: Store,
     pub link: mpsc::UnboundedSender<LinkOrder>,
     pub master: MasterClient,
@@ -82,7 +82,7 @@ pub(crate) enum ShellEnd {
     Fatal(StartError),
 }
 
-/// The owner of everything on this machine.
+/// The owner of everything on this node.
 pub(crate) struct Shell {
     ground: Arc<Ground>,
     identity: Option<IdentityRecord>,
@@ -97,7 +97,7 @@ pub(crate) struct Shell {
     plugins: BTreeMap<PluginName, PluginCell>,
     timers: Timers,
     collector: Collector,
-    /// What is wrong with the machine.
+    /// What is wrong with the host.
     problem: Option<Problem>,
 }
 
@@ -208,7 +208,7 @@ impl Shell {
                 turn.tell.push(Update::Operation(report));
             }
             StorageEvent::Volume(report) => {
-                self.fail_users_of(&report, turn);
+                self.fail_holders_of(&report, turn);
                 turn.tell.push(Update::Volume(report));
             }
             StorageEvent::Acquired {
@@ -335,7 +335,7 @@ impl Shell {
         let _ = self.storage_task.await;
     }
 
-    /// Gives this machine's identity, if a master has admitted it before.
+    /// Gives this node's identity, if a master has admitted it before.
     pub(crate) fn agent_id(&self) -> Option<AgentId> {
         self.identity.map(|identity| identity.agent_id)
     }

@@ -118,7 +118,7 @@ fn may_pass(error: &StartError) -> bool {
         | StartError::NoRuntime { .. }
         | StartError::NoCgroups
         | StartError::NoOverlayfs
-        | StartError::ReadMachine { .. }
+        | StartError::ReadHost { .. }
         | StartError::Folder { .. }
         | StartError::PathText { .. }
         | StartError::SharedMount { .. }
@@ -132,19 +132,19 @@ fn may_pass(error: &StartError) -> bool {
 }
 
 fn store_problem(ground: &Ground, cause: &str) -> Problem {
-    let journal = ground.machine.layout.journal();
+    let journal = ground.host.layout.journal();
     Problem::new(
         ErrorKind::Exhausted,
         format!(
             "the journal {} of agent {} cannot be written; nothing new is done there",
             journal.display(),
-            ground.machine.name
+            ground.host.name
         ),
     )
     .said_by(SaidBy::Kernel)
     .raw(cause)
     .hint(format!(
         "free space there: df -h {}",
-        ground.machine.layout.root().display()
+        ground.host.layout.root().display()
     ))
 }

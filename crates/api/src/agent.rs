@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::Timestamp;
 use crate::plugin::{DesiredPlugin, PluginInstanceView};
 use crate::task::{LogQuery, PullProgressView, TaskExit, TaskSpec, TaskState};
-use crate::volume::{VolumeSpec, VolumeState, VolumeUser};
+use crate::volume::{VolumeSpec, VolumeState, VolumeHolder};
 use sutler_ids::{
     AgentId, AgentName, OperationUuid, PluginName, RequestId, TaskId, TaskInstance, VolumeId,
 };
@@ -30,16 +30,16 @@ use sutler_ids::{Bytes, Problem};
 /// How often each side says something on an otherwise silent connection, in milliseconds.
 pub const HEARTBEAT_MS: u64 = 5_000;
 
-/// A machine announces itself.
+/// A node announces itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Register {
     /// The identity from an earlier registration, read from the agent's journal.
     pub agent_id: Option<AgentId>,
-    /// The operator's name for the machine.
+    /// The operator's name for the node.
     pub name: AgentName,
     /// This run of the agent process; an older one's messages are stale.
     pub incarnation: Uuid,
-    /// Changes with each boot of the machine.
+    /// Changes with each boot of the host.
     pub boot_id: String,
     /// Version of the program.
     pub version: String,
@@ -49,10 +49,10 @@ pub struct Register {
     pub memory: Bytes,
 }
 
-/// The master admits a machine.
+/// The master admits a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Registered {
-    /// The machine's identity; the agent records it before it acts on anything.
+    /// The node's identity; the agent records it before it acts on anything.
     pub agent_id: AgentId,
     /// The cluster's identity; an agent that knows another one refuses.
     pub cluster_id: Uuid,
@@ -64,7 +64,7 @@ pub struct Registered {
 pub enum ToAgent {
     /// The whole wanted state; the first line of each stream.
     Desired(Desired),
-    /// The whole set of plugins wanted on this machine.
+    /// The whole set of plugins wanted on this node.
     Plugins {
         /// The set.
         plugins: Vec<DesiredPlugin>,
@@ -97,7 +97,7 @@ pub enum ToAgent {
     Heartbeat,
 }
 
-/// Everything that the master wants of one machine.
+/// Everything that the master wants of one node.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Desired {
     /// Plugins.
@@ -108,7 +108,7 @@ pub struct Desired {
     pub tasks: Vec<DesiredTask>,
     /// Ended tasks that the master still keeps; the agent forgets every other ended one.
     pub kept_tasks: BTreeMap<TaskId, TaskInstance>,
-    /// Volumes that the master's books give to this machine.
+    /// Volumes that the master's books give to this node.
     pub volumes: Vec<VolumeId>,
 }
 
@@ -147,7 +147,7 @@ pub struct DesiredTask {
     pub stop: bool,
 }
 
-/// What the master asks a machine on behalf of a user.
+/// What the master asks a node on behalf of a user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentQuery {
@@ -172,7 +172,7 @@ pub enum AgentQuery {
     },
 }
 
-/// What a machine knows of a volume's story.
+/// What a node knows of a volume's story.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentWhy {
     /// The steps so far, oldest first; bounded.
@@ -185,10 +185,10 @@ pub struct AgentWhy {
     pub next: String,
 }
 
-/// What is true on a machine; order within one message is order of happening.
+/// What is true on a node; order within one message is order of happening.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Updates {
-    /// The machine.
+    /// The node.
     pub agent_id: AgentId,
     /// The run of its process.
     pub incarnation: Uuid,
@@ -212,12 +212,12 @@ pub enum Update {
         name: PluginName,
         /// The generation that the report is about.
         generation: u64,
-        /// Its state on this machine.
+        /// Its state on this node.
         instance: PluginInstanceView,
     },
     /// The whole set of plugins that run or ran here was told: others are gone.
     PluginsTold,
-    /// Something is wrong with the machine itself, or no longer.
+    /// Something is wrong with the node itself, or no longer.
     Agent {
         /// What.
         problem: Option<Problem>,
@@ -262,8 +262,8 @@ pub struct VolumeReport {
     pub capacity: Option<Bytes>,
     /// Bytes used, when last seen published.
     pub used: Option<Bytes>,
-    /// Its users.
-    pub users: Vec<VolumeUser>,
+    /// Its holders.
+    pub holders: Vec<VolumeHolder>,
     /// What is wrong.
     pub problem: Option<Problem>,
 }

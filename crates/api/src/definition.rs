@@ -144,7 +144,7 @@ impl Args {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SecretRef {
-    /// A file on each machine, read when a call needs it.
+    /// A file on each node, read when a call needs it.
     pub file: String,
 }
 
@@ -208,16 +208,16 @@ pub struct PluginDefinition {
     /// All of our own bounding set and every device.
     #[serde(default = "yes")]
     pub privileged: bool,
-    /// The machine's network.
+    /// The host's network.
     #[serde(default = "yes")]
     pub host_network: bool,
-    /// The machine's processes.
+    /// The host's processes.
     #[serde(default)]
     pub host_pid: bool,
-    /// The machine's IPC.
+    /// The host's IPC.
     #[serde(default)]
     pub host_ipc: bool,
-    /// What the machine must have: `loop`, `fuse`, `path:/PATH`, `module:NAME`.
+    /// What the host must have: `loop`, `fuse`, `path:/PATH`, `module:NAME`.
     #[serde(default)]
     pub needs: Vec<String>,
     /// How long until Probe says ready.
@@ -253,7 +253,7 @@ pub struct PluginDefinition {
 /// One mount of a definition, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DefinedMount {
-    /// Folder or device on the machine; may still hold templates.
+    /// Folder or device on the host; may still hold templates.
     pub host: String,
     /// Path inside the container.
     pub container: String,
@@ -270,7 +270,7 @@ pub enum MountMode {
     ReadOnly,
     /// Mounts go both ways.
     Shared,
-    /// Mounts come in from the machine only.
+    /// Mounts come in from the host only.
     Slave,
 }
 
@@ -283,7 +283,7 @@ fn default_endpoint() -> String {
 }
 
 /// Four calls at once: enough to hide a slow one, few enough for plugins that break when
-/// calls for one machine overlap.
+/// calls for one node overlap.
 const fn default_lanes() -> NonZeroU32 {
     NonZeroU32::new(4).expect("above zero")
 }
@@ -324,7 +324,7 @@ impl PluginDefinition {
         toml::from_str(text).map_err(|error| DefinitionError::Parse(error.to_string()))
     }
 
-    /// Fills in the name and checks everything that can be checked without a machine.
+    /// Fills in the name and checks everything that can be checked without a host.
     ///
     /// # Errors
     /// [`DefinitionError`] names the fault.
@@ -449,7 +449,7 @@ fn parse_mount(text: &str) -> Result<DefinedMount, DefinitionError> {
         Some(_) => return Err(fault()),
     };
     // A leading variable such as `{{state_dir}}` stands for an absolute path, on both sides:
-    // a driver that keeps absolute paths of its own wants its folder at the machine's path.
+    // a driver that keeps absolute paths of its own wants its folder at the host's path.
     let absolute = |path: &str| {
         (path.starts_with('/') || path.starts_with("{{")) && !path.split('/').any(|p| p == "..")
     };

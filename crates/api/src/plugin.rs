@@ -19,7 +19,7 @@ pub struct AddPluginRequest {
     /// Values for `{{set.KEY}}`.
     #[serde(default)]
     pub set: BTreeMap<String, String>,
-    /// Machines it runs on; all when empty.
+    /// Nodes it runs on; all when empty.
     #[serde(default)]
     pub on: Vec<AgentName>,
 }
@@ -84,9 +84,9 @@ pub struct PluginFactsView {
     pub vendor_version: String,
     /// Plugin, controller and node capabilities by their CSI names, sorted.
     pub capabilities: Vec<String>,
-    /// Its name for this machine.
+    /// Its name for this node.
     pub node_id: String,
-    /// Most volumes on this machine; 0 means no limit told.
+    /// Most volumes on this node; 0 means no limit told.
     pub max_volumes: i64,
     /// Its topology segments.
     pub topology: BTreeMap<String, String>,
@@ -95,7 +95,7 @@ pub struct PluginFactsView {
 /// One instance of a plugin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PluginInstanceView {
-    /// The machine.
+    /// The node.
     pub agent: AgentName,
     /// Where it is in its life.
     pub state: PluginState,
@@ -135,13 +135,13 @@ pub struct PluginView {
     pub removing: bool,
     /// Its classes.
     pub classes: Vec<ClassName>,
-    /// One entry for each machine it belongs on.
+    /// One entry for each node it belongs on.
     pub instances: Vec<PluginInstanceView>,
     /// How many volumes it keeps.
     pub volumes: usize,
 }
 
-/// A machine as `GET /v1/agents` shows it.
+/// A node as `GET /v1/agents` shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AgentView {
     /// Its name.

@@ -52,7 +52,7 @@ pub struct RunTaskRequest {
     /// Memory limit in bytes.
     #[serde(default)]
     pub memory: Option<Bytes>,
-    /// The machine; where its volumes are, or any, when absent.
+    /// The node; where its volumes are, or any, when absent.
     #[serde(default)]
     pub agent: Option<AgentName>,
     /// How long a stop waits before it kills, in milliseconds.
@@ -158,7 +158,7 @@ pub struct TaskView {
     pub image_digest: Option<String>,
     /// Command and arguments.
     pub command: Vec<String>,
-    /// The machine it is on.
+    /// The node it is on.
     pub agent: AgentName,
     /// Where it is in its life.
     pub state: TaskState,
@@ -217,7 +217,7 @@ pub struct LogQuery {
     pub tail: Option<usize>,
     /// Stay until the container ends.
     pub follow: bool,
-    /// The machine, for a plugin that runs on several.
+    /// The node, for a plugin that runs on several.
     #[param(value_type = Option<String>)]
     pub agent: Option<AgentName>,
 }

@@ -45,7 +45,7 @@ pub const KNOWN: [&str; 7] = [
     "volumes_dir",
 ];
 
-/// The values for one plugin on one machine.
+/// The values for one plugin on one node.
 #[derive(Debug, Clone, Default)]
 pub struct TemplateContext {
     /// Values of [`KNOWN`] names; a missing one is taken as empty.

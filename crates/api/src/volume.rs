@@ -61,7 +61,7 @@ pub struct CreateVolumeRequest {
     /// File system; the class's or the plugin's choice when absent.
     #[serde(default)]
     pub fs_type: Option<String>,
-    /// The machine; any that has the plugin ready when absent.
+    /// The node; any that has the plugin ready when absent.
     #[serde(default)]
     pub agent: Option<AgentName>,
 }
@@ -84,7 +84,7 @@ pub enum VolumeState {
     Ready,
     /// On its way to a task: being attached, staged or published.
     Preparing,
-    /// Published for the tasks named as users.
+    /// Published for the tasks named as holders.
     InUse,
     /// On its way back: being unpublished, unstaged or detached.
     Releasing,
@@ -102,9 +102,9 @@ pub enum VolumeState {
     Failed,
 }
 
-/// One user of a volume.
+/// One holder of a volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct VolumeUser {
+pub struct VolumeHolder {
     /// The task.
     pub task_id: TaskId,
     /// Whether it may only read.
@@ -122,7 +122,7 @@ pub struct VolumeView {
     pub class: ClassName,
     /// The plugin that keeps it.
     pub plugin: PluginName,
-    /// The machine that owns it.
+    /// The node that owns it.
     pub agent: AgentName,
     /// The plugin's identity of it, once known.
     pub csi_volume_id: Option<String>,
@@ -138,7 +138,7 @@ pub struct VolumeView {
     #[schema(value_type = String)]
     pub state_since: Timestamp,
     /// The tasks that hold it.
-    pub users: Vec<VolumeUser>,
+    pub holders: Vec<VolumeHolder>,
     /// When the trash lets it go.
     #[schema(value_type = Option<String>)]
     pub trash_until: Option<Timestamp>,
@@ -205,9 +205,9 @@ pub struct ClassView {
     pub fs_type: Option<String>,
     /// Whether it is used when none is named.
     pub default: bool,
-    /// Free bytes per machine, where the plugin tells.
+    /// Free bytes per node, where the plugin tells.
     pub free: BTreeMap<String, Bytes>,
-    /// Machines where the plugin is ready.
+    /// Nodes where the plugin is ready.
     pub ready_on: Vec<AgentName>,
 }
 

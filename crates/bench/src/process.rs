@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use sutler_testkit::machine;
+use sutler_testkit::host;
 
 /// Processor time and switches of every thread since it began.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +26,7 @@ impl Work {
     /// Looks at a process now.
     pub(super) fn of(pid: i32) -> Result<Self> {
         let folder = format!("/proc/{pid}/task");
-        let threads = machine::subfolders(Path::new(&folder));
+        let threads = host::subfolders(Path::new(&folder));
         // A thread that ends while we look is left out.
         let read = |thread: &Path| {
             let times = fs::read_to_string(thread.join("schedstat")).ok()?;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use sutler_testkit::machine;
+use sutler_testkit::host;
 
 use super::stats::{median, worst};
 use xtask::command;
@@ -192,7 +192,7 @@ fn total_memory(info: &str) -> String {
 
 /// Names the file system that a folder is on: the innermost mount above it.
 fn disk(folder: &Path) -> String {
-    let mounts = machine::mounts();
+    let mounts = host::mounts();
     let above = mounts.iter().filter(|m| folder.starts_with(&m.point));
     let mount = above.max_by_key(|mount| mount.point.as_os_str().len());
     let Some(mount) = mount else {

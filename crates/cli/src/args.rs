@@ -8,12 +8,12 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::verbs;
 
-/// Where the state of a machine lives unless told otherwise.
+/// Where the state of a node lives unless told otherwise.
 pub const STATE_DIR: &str = "/var/lib/sutler";
 
 const EXAMPLES: &str = "\
 Examples:
-  sutler up                                      a cluster of this one machine
+  sutler up                                      a cluster of this one node
   sutler run -v hello:1G:/data busybox -- sh -c 'date >> /data/log; cat /data/log'
   sutler volume ls
   sutler plugin add nfs.toml --set server=10.0.0.5
@@ -46,7 +46,7 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Connection {
-    /// Folder of this machine's state; its `client.json` says where the master is
+    /// Folder of this node's state; its `client.json` says where the master is
     #[arg(
         long,
         global = true,
@@ -88,7 +88,7 @@ pub struct Connection {
 /// Every verb.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Start a cluster of this one machine: master and agent in one process
+    /// Start a cluster of this one node: master and agent in one process
     Up(Box<verbs::up::UpArgs>),
     /// Start a master alone
     Master(Box<verbs::master::MasterArgs>),
@@ -111,7 +111,7 @@ pub enum Verb {
     /// Storage plugins
     #[command(subcommand)]
     Plugin(verbs::plugin::PluginVerb),
-    /// Machines
+    /// Nodes
     #[command(subcommand)]
     Node(verbs::node::NodeVerb),
     /// Operations: accepted requests for change

@@ -21,7 +21,7 @@ use sutler_ids::Problem;
 pub use error::{CallError, ConnectError};
 pub use locate::{LocateError, Target};
 
-/// How long a connection may take to open; a master is on this machine or in its network.
+/// How long a connection may take to open; a master is on this host or in its network.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long an answer may take beyond what we asked the master to wait.
@@ -91,7 +91,7 @@ impl Client {
             .no_proxy()
             // The token goes to the address it belongs to, never further.
             .redirect(reqwest::redirect::Policy::none());
-        // Without TLS no authority is needed, and a bare machine may have none installed.
+        // Without TLS no authority is needed, and a bare host may have none installed.
         match &target.ca_pem {
             Some(pem) => {
                 let certificates = Certificate::from_pem_bundle(pem)

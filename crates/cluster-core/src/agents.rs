@@ -1,4 +1,4 @@
-//! Machines: admission, connections, and what they tell of themselves and their plugins.
+//! Nodes: admission, connections, and what they tell of themselves and their plugins.
 
 use sutler_api::agent::{Register, Registered, ToAgent, Update, Updates};
 use sutler_api::plugin::{PluginInstanceView, PluginState};
@@ -49,18 +49,18 @@ impl Turn<'_> {
             Problem::new(
                 ErrorKind::Conflict,
                 format!(
-                    "the name {} is taken by another machine ({})",
+                    "the name {} is taken by another node ({})",
                     register.name, holder.agent_id
                 ),
             )
-            .hint("start this machine's agent with another --name")
+            .hint("start this node's agent with another --name")
         };
         match (register.agent_id, holder) {
             (Some(id), Some(holder)) if holder.agent_id == id => Ok(id),
             (Some(id), _) if !self.books.durable.agents.contains_key(&id) => {
                 let (name, cluster) = (&register.name, self.books.cluster().cluster_id);
                 let what =
-                    format!("machine {name} says it is {id}, whom cluster {cluster} does not know");
+                    format!("node {name} says it is {id}, whom cluster {cluster} does not know");
                 Err(Problem::new(ErrorKind::Conflict, what).hint(
                     "it belongs to another cluster: give it that one's join file, or a fresh \
                      state directory",
@@ -139,14 +139,14 @@ impl Turn<'_> {
         let Some(agent) = self.books.durable.agents.get(&agent_id) else {
             return Err(Problem::new(
                 ErrorKind::NotFound,
-                format!("no machine {agent_id} is admitted; register first"),
+                format!("no node {agent_id} is admitted; register first"),
             ));
         };
         if agent.incarnation != incarnation {
             return Err(Problem::new(
                 ErrorKind::Conflict,
                 format!(
-                    "this run of the agent of machine {} is no longer the latest",
+                    "this run of the agent of node {} is no longer the latest",
                     agent.name
                 ),
             )
@@ -218,7 +218,7 @@ impl Turn<'_> {
         self.finish_removals();
     }
 
-    /// Forgets each removed plugin that no connected machine still runs. A machine that is
+    /// Forgets each removed plugin that no connected node still runs. A node that is
     /// away stops it when it comes back, because the plugin is not wanted there.
     pub(crate) fn finish_removals(&mut self) {
         let removing = self

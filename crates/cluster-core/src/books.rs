@@ -36,7 +36,7 @@ impl Default for Config {
 pub struct Durable {
     /// The cluster.
     pub cluster: Option<ClusterRecord>,
-    /// Machines.
+    /// Nodes.
     pub agents: BTreeMap<AgentId, AgentRecord>,
     /// Plugins.
     pub plugins: BTreeMap<PluginName, PluginRecord>,
@@ -48,7 +48,7 @@ pub struct Durable {
     pub tasks: BTreeMap<TaskId, TaskRecord>,
     // What follows are indexes, kept by `apply` alone.
     pub(crate) volume_names: BTreeMap<VolumeName, VolumeId>,
-    pub(crate) users: BTreeMap<VolumeId, BTreeSet<TaskId>>,
+    pub(crate) holders: BTreeMap<VolumeId, BTreeSet<TaskId>>,
     pub(crate) ended_tasks: BTreeSet<(Timestamp, TaskId)>,
     pub(crate) ended_operations: BTreeSet<(Timestamp, OperationUuid)>,
 }
@@ -56,7 +56,7 @@ pub struct Durable {
 /// Copies of what agents tell; lost with the process and told again.
 #[derive(Debug, Default)]
 pub struct Live {
-    /// Machines.
+    /// Nodes.
     pub agents: BTreeMap<AgentId, LiveAgent>,
     /// Volumes, by their owners.
     pub volumes: BTreeMap<VolumeId, VolumeReport>,
@@ -64,7 +64,7 @@ pub struct Live {
     pub tasks: BTreeMap<TaskId, TaskReport>,
 }
 
-/// What we know of a machine beyond the books.
+/// What we know of a node beyond the books.
 #[derive(Debug, Clone)]
 pub struct LiveAgent {
     /// Its connection.
@@ -195,7 +195,7 @@ impl Books {
         ends.min()
     }
 
-    /// Tells whether a machine is connected.
+    /// Tells whether a node is connected.
     pub fn connected(&self, agent_id: AgentId) -> bool {
         self.live
             .agents
@@ -224,8 +224,8 @@ impl Books {
     }
 
     /// Gives the tasks that have not ended and name the volume.
-    pub(crate) fn users_of(&self, id: VolumeId) -> impl Iterator<Item = &TaskRecord> {
-        let ids = self.durable.users.get(&id).into_iter().flatten();
+    pub(crate) fn holders_of(&self, id: VolumeId) -> impl Iterator<Item = &TaskRecord> {
+        let ids = self.durable.holders.get(&id).into_iter().flatten();
         ids.filter_map(|id| self.durable.tasks.get(id))
     }
 }
@@ -279,13 +279,13 @@ impl Durable {
     fn apply_task(&mut self, record: &TaskRecord) {
         let id = &record.spec.task_id;
         for volume in &record.spec.volumes {
-            let users = self.users.entry(volume.volume_id).or_default();
+            let holders = self.holders.entry(volume.volume_id).or_default();
             match &record.end {
-                None => users.insert(id.clone()),
-                Some(_) => users.remove(id),
+                None => holders.insert(id.clone()),
+                Some(_) => holders.remove(id),
             };
-            if users.is_empty() {
-                self.users.remove(&volume.volume_id);
+            if holders.is_empty() {
+                self.holders.remove(&volume.volume_id);
             }
         }
         if let Some(end) = &record.end {

@@ -1,4 +1,4 @@
-//! What the master wants of one machine, worked out from the books alone.
+//! What the master wants of one node, worked out from the books alone.
 
 use sutler_api::agent::{Desired, DesiredTask, VolumeAct, VolumeOperation};
 use sutler_api::plugin::DesiredPlugin;
@@ -8,7 +8,7 @@ use crate::books::Books;
 use crate::record::{OperationAct, OperationRecord, PluginRecord, TaskRecord, VolumePhase};
 
 impl Books {
-    /// Works out everything that is wanted of a machine.
+    /// Works out everything that is wanted of a node.
     pub fn desired_of(&self, agent_id: AgentId) -> Desired {
         let durable = &self.durable;
         let tasks = || {
@@ -33,8 +33,8 @@ impl Books {
         }
     }
 
-    /// Gives the operations that a machine is to carry out, those of one volume in the order
-    /// of its life: a machine that meets a deletion before the creation it follows would
+    /// Gives the operations that a node is to carry out, those of one volume in the order
+    /// of its life: a node that meets a deletion before the creation it follows would
     /// refuse the one and carry out the other.
     fn desired_operations(&self, agent_id: AgentId) -> Vec<VolumeOperation> {
         let records = self.durable.operations.values();
@@ -50,7 +50,7 @@ impl Books {
         operations
     }
 
-    /// Gives the plugins that a machine should run.
+    /// Gives the plugins that a node should run.
     pub(crate) fn desired_plugins(&self, agent_id: AgentId) -> Vec<DesiredPlugin> {
         let plugins = self.durable.plugins.values();
         plugins
@@ -99,7 +99,7 @@ impl Books {
 
     /// Gives a task as its agent gets it: none if it has ended.
     ///
-    /// A volume of it may still be being made: its operation went to the same machine before,
+    /// A volume of it may still be being made: its operation went to the same node before,
     /// and there the task pulls its image meanwhile.
     pub(crate) fn desired_task(&self, record: &TaskRecord) -> Option<DesiredTask> {
         if record.end.is_some() {

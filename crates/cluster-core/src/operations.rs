@@ -79,7 +79,7 @@ impl Turn<'_> {
                 self.persist(Change::Volume(volume));
             }
             Outcome::Failed(problem) => {
-                // Tasks that want it are ended by their machine, which knows what they hold.
+                // Tasks that want it are ended by their node, which knows what they hold.
                 volume.phase = VolumePhase::Failed { problem };
                 self.persist(Change::Volume(volume));
             }

@@ -10,7 +10,7 @@ use crate::record::{AgentRecord, PluginRecord};
 use crate::views;
 
 impl Books {
-    /// Gives what a plugin that can serve on a machine said there, or why it cannot.
+    /// Gives what a plugin that can serve on a node said there, or why it cannot.
     pub(crate) fn readiness(
         &self,
         plugin: &PluginRecord,
@@ -25,7 +25,7 @@ impl Books {
             .get(&agent_id)
             .filter(|live| live.stream.is_some());
         let Some(live) = live else {
-            return Err("the machine is not connected".to_owned());
+            return Err("the node is not connected".to_owned());
         };
         // What an older generation said does not hold for this one.
         let told = live.plugins.get(&plugin.name);
@@ -42,7 +42,7 @@ impl Books {
         })
     }
 
-    /// Gives the machines where a plugin is ready.
+    /// Gives the nodes where a plugin is ready.
     pub(crate) fn ready_on(&self, plugin: &PluginRecord) -> Vec<AgentName> {
         let agents = self.durable.agents.values();
         let ready = agents.filter(|agent| self.readiness(plugin, agent.agent_id).is_ok());
@@ -59,13 +59,13 @@ impl Books {
             };
             Problem::new(
                 ErrorKind::NotFound,
-                format!("no machine is called {name}; known are: {known}"),
+                format!("no node is called {name}; known are: {known}"),
             )
             .hint("sutler node ls")
         })
     }
 
-    /// Chooses the machine for a new volume: the wanted one, else the one with most free.
+    /// Chooses the node for a new volume: the wanted one, else the one with most free.
     pub(crate) fn place_volume(
         &self,
         class: &Class<'_>,
@@ -102,7 +102,7 @@ impl Books {
     fn not_ready_on(&self, plugin: &PluginRecord, agent: &AgentRecord, why: &str) -> Problem {
         let name = &plugin.name;
         let what = format!(
-            "plugin {name} is not ready on machine {}: {why}",
+            "plugin {name} is not ready on node {}: {why}",
             agent.name
         );
         let ready = self.ready_on(plugin);
@@ -127,7 +127,7 @@ impl Books {
             })
             .collect();
         let why = if why.is_empty() {
-            "there is no machine".to_owned()
+            "there is no node".to_owned()
         } else {
             why.join("; ")
         };
@@ -138,7 +138,7 @@ impl Books {
         .hint(format!("sutler plugin show {name}"))
     }
 
-    /// Counts the tasks of a machine that have not ended.
+    /// Counts the tasks of a node that have not ended.
     pub(crate) fn tasks_on(&self, agent_id: AgentId) -> usize {
         let tasks = self.durable.tasks.values();
         tasks
@@ -160,7 +160,7 @@ pub(crate) fn check_fits(
             ErrorKind::Exhausted,
             format!(
                 "{size} ({} bytes) do not fit: class {class} has {free} ({} bytes) free on \
-                 machine {agent}",
+                 node {agent}",
                 size.get(),
                 free.get()
             ),

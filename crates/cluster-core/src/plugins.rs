@@ -44,13 +44,13 @@ impl Books {
             Some(volume) => Err(Problem::new(
                 ErrorKind::Conflict,
                 format!(
-                    "plugin {} cannot leave machine {}, which has volumes of it: {}",
+                    "plugin {} cannot leave node {}, which has volumes of it: {}",
                     record.name,
                     self.agent_name(volume.agent_id),
                     some_names(&left_behind)
                 ),
             )
-            .hint("add that machine with --on, or remove the volumes")),
+            .hint("add that node with --on, or remove the volumes")),
         }
     }
 
@@ -62,11 +62,11 @@ impl Books {
     }
 
     /// Names the volumes that are, or may be, in use through a plugin, with who uses them. What
-    /// its machine has not told counts as in use.
+    /// its node has not told counts as in use.
     fn dependents_of(&self, name: &PluginName) -> Vec<String> {
         let named = |volume: &VolumeRecord| {
             let view = self.volume_view(volume);
-            let tasks = join(view.users.iter().map(|user| &user.task_id));
+            let tasks = join(view.holders.iter().map(|holder| &holder.task_id));
             let untold = !self.live.volumes.contains_key(&volume.spec.volume_id);
             match (tasks.is_empty(), untold || !at_rest(view.state)) {
                 (false, _) => Some(format!("{} (task {tasks})", view.name)),
@@ -123,7 +123,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Starts a plugin again on each of its machines. Mounts of volumes in use may live in its
+    /// Starts a plugin again on each of its nodes. Mounts of volumes in use may live in its
     /// processes, so that takes the operator's word.
     pub(crate) fn restart_plugin(
         &mut self,
@@ -131,9 +131,9 @@ impl Turn<'_> {
         in_use: bool,
     ) -> Result<(), Problem> {
         let record = self.books.plugin_called(name)?.clone();
-        let users = self.books.dependents_of(name);
-        if !users.is_empty() && !in_use {
-            let what = format!("plugin {name} has volumes in use: {}", some(&users));
+        let used = self.books.dependents_of(name);
+        if !used.is_empty() && !in_use {
+            let what = format!("plugin {name} has volumes in use: {}", some(&used));
             return Err(Problem::new(ErrorKind::Conflict, what).hint(format!(
                 "end those tasks first; or sutler plugin restart {name} --in-use, which breaks \
                  mounts that live in the plugin's own processes"
@@ -179,7 +179,7 @@ impl Turn<'_> {
     }
 }
 
-/// Tells whether nothing of a volume is, or may be, on its machine's mount table.
+/// Tells whether nothing of a volume is, or may be, on its host's mount table.
 const fn at_rest(state: VolumeState) -> bool {
     match state {
         VolumeState::Creating

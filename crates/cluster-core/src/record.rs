@@ -27,7 +27,7 @@ pub struct ClusterRecord {
     pub generation: u64,
 }
 
-/// An admitted machine.
+/// An admitted node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentRecord {
     /// Its identity.
@@ -57,9 +57,9 @@ pub struct PluginRecord {
     pub definition: PluginDefinition,
     /// Values for `{{set.KEY}}`.
     pub set: BTreeMap<String, String>,
-    /// Machines it runs on; all when empty.
+    /// Nodes it runs on; all when empty.
     pub on: Vec<AgentName>,
-    /// Whether it is being removed: no machine should run it.
+    /// Whether it is being removed: no node should run it.
     pub removing: bool,
     /// Grows each time that an operator wants it started again.
     #[serde(default)]
@@ -73,7 +73,7 @@ pub struct PluginRecord {
 pub struct VolumeRecord {
     /// What it was made with; never changes.
     pub spec: VolumeSpec,
-    /// The machine that owns it.
+    /// The node that owns it.
     pub agent_id: AgentId,
     /// Its size: as asked for, then as grown.
     pub capacity: Bytes,
@@ -166,7 +166,7 @@ pub struct EndedOperation {
 pub struct TaskRecord {
     /// What runs; never changes.
     pub spec: TaskSpec,
-    /// The machine it is on.
+    /// The node it is on.
     pub agent_id: AgentId,
     /// When it was asked for.
     pub created_at: Timestamp,
@@ -200,7 +200,7 @@ pub struct TaskEnd {
 pub enum Change {
     /// The cluster.
     Cluster(ClusterRecord),
-    /// A machine.
+    /// A node.
     Agent(AgentRecord),
     /// A plugin.
     Plugin(PluginRecord),

@@ -22,16 +22,16 @@ pub enum Event {
         /// The change.
         request: Request,
     },
-    /// A machine announces itself.
+    /// A node announces itself.
     Register {
-        /// Fresh and random: the identity if the machine is new.
+        /// Fresh and random: the identity if the node is new.
         seed: Uuid,
         /// The announcement.
         register: Register,
     },
-    /// A machine listens.
+    /// A node listens.
     StreamUp {
-        /// The machine.
+        /// The node.
         agent_id: AgentId,
         /// The run of its process.
         incarnation: Uuid,
@@ -40,12 +40,12 @@ pub enum Event {
     },
     /// A connection has ended.
     StreamDown {
-        /// The machine.
+        /// The node.
         agent_id: AgentId,
         /// The connection.
         stream: u64,
     },
-    /// A machine tells what is true there.
+    /// A node tells what is true there.
     Updates(Updates),
     /// Time has passed; see [`crate::Books::wake_at`].
     Timer,
@@ -114,15 +114,15 @@ pub struct Step {
 /// One outside act.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Tell a machine something, if it listens; a lost message is told again on its next
+    /// Tell a node something, if it listens; a lost message is told again on its next
     /// connection.
     Send {
-        /// The machine.
+        /// The node.
         agent_id: AgentId,
         /// The message.
         message: Box<ToAgent>,
     },
-    /// End a machine's older connection.
+    /// End a node's older connection.
     CloseStream {
         /// The connection.
         stream: u64,
@@ -155,14 +155,14 @@ pub enum Reply {
     Task(TaskId),
     /// The plugin.
     Plugin(PluginName),
-    /// The machine is admitted.
+    /// The node is admitted.
     Registered(Registered),
 }
 
 /// An object of the public API.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
-    /// A machine.
+    /// A node.
     Agent(AgentId),
     /// A plugin.
     Plugin(PluginName),

@@ -1,4 +1,4 @@
-//! A request to run a task: checked, its volumes resolved, a machine chosen.
+//! A request to run a task: checked, its volumes resolved, a node chosen.
 
 use std::collections::BTreeSet;
 
@@ -196,13 +196,13 @@ impl Books {
                 .iter()
                 .any(|v| v.volume_id == id && !v.read_only)
         };
-        match self.users_of(volume.spec.volume_id).find(writes) {
+        match self.holders_of(volume.spec.volume_id).find(writes) {
             None => Ok(()),
             Some(writer) => {
                 let id = &writer.spec.task_id;
                 let agent = self.agent_name(writer.agent_id);
                 Err(conflict(format!(
-                    "volume {name} is held by task {id} on machine {agent}"
+                    "volume {name} is held by task {id} on node {agent}"
                 ))
                 .hint(format!(
                     "sutler task stop {id}, or mount it read only with :ro"
@@ -224,7 +224,7 @@ impl Books {
             match owner {
                 Some(first) if first.agent_id != volume.agent_id => {
                     return Err(conflict(format!(
-                        "the volumes are on different machines: {} on {}, {} on {}",
+                        "the volumes are on different nodes: {} on {}, {} on {}",
                         first.spec.name,
                         self.agent_name(first.agent_id),
                         volume.spec.name,
@@ -240,7 +240,7 @@ impl Books {
                 let agent = self.agent_name(volume.agent_id);
                 let name = &volume.spec.name;
                 Err(conflict(format!(
-                    "volume {name} is on machine {agent}, not {wanted}"
+                    "volume {name} is on node {agent}, not {wanted}"
                 )))
             }
             (Some(volume), _) => Ok(volume.agent_id),
@@ -249,7 +249,7 @@ impl Books {
         }
     }
 
-    /// Chooses among the connected machines that can make all of the volumes.
+    /// Chooses among the connected nodes that can make all of the volumes.
     fn least_busy(&self, volumes: &[TaskVolumeRequest]) -> Result<AgentId, Problem> {
         let mut classes = Vec::new();
         for volume in volumes {
@@ -274,8 +274,8 @@ impl Books {
             self.place_volume(class, size.unwrap_or_default(), None)?;
         }
         let what = match classes.is_empty() {
-            true => "no machine is connected",
-            false => "no one machine can make all of the volumes",
+            true => "no node is connected",
+            false => "no one node can make all of the volumes",
         };
         Err(Problem::new(ErrorKind::Unavailable, what).hint("sutler node ls"))
     }
@@ -288,14 +288,14 @@ impl Books {
         if let Some(cpus) = request.cpus.filter(|cpus| *cpus > agent.cpus) {
             let has = agent.cpus;
             return exhausted(format!(
-                "machine {} has {has} cores, not {cpus}",
+                "node {} has {has} cores, not {cpus}",
                 agent.name
             ));
         }
         if let Some(memory) = request.memory.filter(|memory| *memory > agent.memory) {
             let has = agent.memory;
             return exhausted(format!(
-                "machine {} has {has} of memory, not {memory}",
+                "node {} has {has} of memory, not {memory}",
                 agent.name
             ));
         }

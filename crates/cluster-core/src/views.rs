@@ -1,6 +1,6 @@
 //! The books as the public API shows them: the owner's telling laid over the records.
 //!
-//! Changes nothing. What a machine that is not connected last told stays visible, with a
+//! Changes nothing. What a node that is not connected last told stays visible, with a
 //! problem that says so.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use sutler_api::agent::Outcome;
 use sutler_api::operation::{OperationState, OperationView};
 use sutler_api::plugin::{AgentView, PluginInstanceView, PluginState, PluginView};
 use sutler_api::task::{TaskState, TaskView};
-use sutler_api::volume::{ClassView, VolumeState, VolumeUser, VolumeView};
+use sutler_api::volume::{ClassView, VolumeState, VolumeHolder, VolumeView};
 use sutler_ids::{AgentId, OperationUuid, PluginName, TaskId, VolumeName};
 use sutler_ids::{Bytes, ErrorKind, Problem};
 
@@ -40,9 +40,9 @@ impl Books {
     pub fn volume_view(&self, volume: &VolumeRecord) -> VolumeView {
         let report = self.live.volumes.get(&volume.spec.volume_id);
         let state = self.volume_state(volume);
-        let users = match report {
-            Some(report) => report.users.clone(),
-            None => self.recorded_users(volume),
+        let holders = match report {
+            Some(report) => report.holders.clone(),
+            None => self.recorded_holders(volume),
         };
         VolumeView {
             name: volume.spec.name.clone(),
@@ -59,7 +59,7 @@ impl Books {
                 Some(report) if report.state == state => report.since,
                 Some(_) | None => volume.since,
             },
-            users,
+            holders,
             trash_until: match &volume.phase {
                 VolumePhase::Trashed { until, .. } => Some(*until),
                 VolumePhase::Creating
@@ -72,9 +72,9 @@ impl Books {
         }
     }
 
-    fn recorded_users(&self, volume: &VolumeRecord) -> Vec<VolumeUser> {
+    fn recorded_holders(&self, volume: &VolumeRecord) -> Vec<VolumeHolder> {
         let id = volume.spec.volume_id;
-        let user = |task: &TaskRecord| VolumeUser {
+        let holder = |task: &TaskRecord| VolumeHolder {
             task_id: task.spec.task_id.clone(),
             read_only: task
                 .spec
@@ -82,7 +82,7 @@ impl Books {
                 .iter()
                 .all(|v| v.volume_id != id || v.read_only),
         };
-        self.users_of(id).map(user).collect()
+        self.holders_of(id).map(holder).collect()
     }
 
     /// Gives a volume's size: as its plugin returned it, else as the books have it.
@@ -153,7 +153,7 @@ impl Books {
             .or(recorded)
     }
 
-    /// Gives the problem of everything whose machine is not connected.
+    /// Gives the problem of everything whose node is not connected.
     fn away(&self, agent_id: AgentId) -> Option<Problem> {
         if self.connected(agent_id) {
             return None;
@@ -167,7 +167,7 @@ impl Books {
         Some(
             Problem::new(
                 ErrorKind::Unavailable,
-                format!("the agent of machine {name} is not connected since {since}"),
+                format!("the agent of node {name} is not connected since {since}"),
             )
             .hint(format!(
                 "start it on {name} (sutler agent), or look: sutler node ls"
@@ -234,7 +234,7 @@ impl Books {
         self.task_called(id).map(|task| self.task_view(task))
     }
 
-    /// Gives the machine that a task is on.
+    /// Gives the node that a task is on.
     ///
     /// # Errors
     /// `NotFound`.
@@ -278,7 +278,7 @@ impl Books {
         }
     }
 
-    /// Gives the problem of a volume that is still being made for a task, or that its machine
+    /// Gives the problem of a volume that is still being made for a task, or that its node
     /// cannot make ready for it.
     fn waited_for(&self, task: &TaskRecord) -> Option<Problem> {
         let preparing = self.task_state(task) == TaskState::Preparing;
@@ -328,7 +328,7 @@ impl Books {
         }
     }
 
-    /// Shows a plugin on a machine; none if it is being removed and is gone there.
+    /// Shows a plugin on a node; none if it is being removed and is gone there.
     fn instance_view(
         &self,
         plugin: &PluginRecord,
@@ -359,7 +359,7 @@ impl Books {
         Some(instance)
     }
 
-    /// Shows every machine, by name.
+    /// Shows every node, by name.
     pub fn agent_views(&self) -> Vec<AgentView> {
         let mut agents: Vec<AgentView> = self
             .durable
@@ -371,7 +371,7 @@ impl Books {
         agents
     }
 
-    /// Shows one machine, if it is admitted.
+    /// Shows one node, if it is admitted.
     pub fn agent(&self, id: AgentId) -> Option<AgentView> {
         self.durable
             .agents

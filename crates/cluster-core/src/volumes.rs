@@ -102,24 +102,24 @@ impl Books {
     /// Refuses if a task names the volume or its owner still holds it for one.
     fn check_unused(&self, volume: &VolumeRecord) -> Result<(), Problem> {
         let name = &volume.spec.name;
-        if let Some(task) = self.users_of(volume.spec.volume_id).next() {
+        if let Some(task) = self.holders_of(volume.spec.volume_id).next() {
             let id = &task.spec.task_id;
             return Err(Problem::new(
                 ErrorKind::Conflict,
                 format!(
-                    "volume {name} is in use by task {id} on machine {}",
+                    "volume {name} is in use by task {id} on node {}",
                     self.agent_name(task.agent_id)
                 ),
             )
             .hint(format!("sutler task stop {id}, then try again")));
         }
         let report = self.live.volumes.get(&volume.spec.volume_id);
-        match report.and_then(|report| report.users.first()) {
-            Some(user) => Err(Problem::new(
+        match report.and_then(|report| report.holders.first()) {
+            Some(holder) => Err(Problem::new(
                 ErrorKind::Conflict,
                 format!(
-                    "volume {name} is still held for task {} on machine {}",
-                    user.task_id,
+                    "volume {name} is still held for task {} on node {}",
+                    holder.task_id,
                     self.agent_name(volume.agent_id)
                 ),
             )
@@ -319,7 +319,7 @@ impl Turn<'_> {
             // Asked twice: the answer is the same.
             VolumePhase::Trashed { deletion, .. } | VolumePhase::Deleting { deletion } => *deletion,
             VolumePhase::Failed { .. } => {
-                // A task that wanted it is about to be told so by its machine.
+                // A task that wanted it is about to be told so by its node.
                 self.books.check_unused(&volume)?;
                 self.forget_failed(&volume, fresh);
                 return Ok(());

@@ -117,7 +117,7 @@ pub struct ExpandController {
     pub secrets: Secrets,
 }
 
-/// Makes a volume ready on this machine, once for all its users.
+/// Makes a volume ready on this node, once for all its holders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
     /// The volume.

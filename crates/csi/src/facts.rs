@@ -1,4 +1,4 @@
-//! What is known of a plugin: who it is, what it can do, what it calls this machine.
+//! What is known of a plugin: who it is, what it can do, what it calls this node.
 //!
 //! Owns the conversation by which that is learnt ([`interrogate`]) and the record it becomes.
 //! Facts are kept with each volume, so that an absent plugin blocks progress but never
@@ -81,7 +81,7 @@ pub enum Expansion {
     Offline,
 }
 
-/// What a plugin calls this machine.
+/// What a plugin calls this node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeFacts {
     /// The plugin's name for it.
@@ -111,7 +111,7 @@ pub struct PluginFacts {
     pub serves_node: bool,
     /// What its Node service can do.
     pub node_caps: BTreeSet<NodeCap>,
-    /// What it calls this machine; absent if it serves no node, or need not say.
+    /// What it calls this node; absent if it serves no node, or need not say.
     pub node: Option<NodeFacts>,
 }
 

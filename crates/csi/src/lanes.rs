@@ -26,7 +26,7 @@ mod tests;
 /// ones stand, and more is one line in the plugin's definition.
 pub const LANE_WIDTH: usize = 4;
 
-/// Most calls that wait for one plugin. Far more than a machine has volumes: only a fault
+/// Most calls that wait for one plugin. Far more than a node has volumes: only a fault
 /// fills it, and then refusing is better than growing.
 pub const WAITING_MAX: usize = 10_000;
 
@@ -39,7 +39,7 @@ pub enum LaneKind {
     Attach,
     /// Detaches.
     Detach,
-    /// Stages, publishes, grows on this machine.
+    /// Stages, publishes, grows on this node.
     NodeUp,
     /// Unpublishes, unstages.
     NodeDown,

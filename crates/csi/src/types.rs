@@ -16,7 +16,7 @@ use crate::secrets::Context;
 pub struct Topology(pub BTreeMap<String, String>);
 
 impl Topology {
-    /// Whether a machine at `place` has every segment of this one. Keys are compared without
+    /// Whether a node at `place` has every segment of this one. Keys are compared without
     /// regard to case, as CSI asks.
     pub fn covers(&self, place: &Topology) -> bool {
         self.0.iter().all(|(key, value)| {

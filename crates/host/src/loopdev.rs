@@ -129,14 +129,14 @@ pub enum LoopError {
     #[error("{ATTACH_TRIES} free loop devices in a row were taken by others")]
     Contended,
     /// The device node cannot be opened.
-    #[error("cannot open {path}; is the machine's /dev visible here?")]
+    #[error("cannot open {path}; is the host's /dev visible here?")]
     OpenDevice {
         /// The node.
         path: PathBuf,
         /// The kernel's word.
         source: io::Error,
     },
-    /// The node is no block device.
+    /// The device node is no block device.
     #[error("{path} is not a block device")]
     NotADevice {
         /// The node.
@@ -154,7 +154,7 @@ pub enum LoopError {
     },
 }
 
-/// Whether this machine can have loop devices.
+/// Whether this host can have loop devices.
 pub fn is_available() -> bool {
     fs::metadata(CONTROL).is_ok_and(|meta| meta.file_type().is_char_device())
 }

@@ -172,7 +172,7 @@ name_type!(
     "plugin name"
 );
 name_type!(
-    /// What an operator calls a machine; unique in the cluster.
+    /// What an operator calls a node; unique in the cluster.
     AgentName,
     "agent name"
 );
@@ -244,7 +244,7 @@ uuid_type!(
     "operation uuid"
 );
 uuid_type!(
-    /// A machine's identity, given by the master at its first registration.
+    /// A node's identity, given by the master at its first registration.
     AgentId,
     "agent id"
 );

@@ -36,7 +36,7 @@ pub enum SaidBy {
     Sutler,
     /// A storage plugin, by our name for it.
     Plugin(String),
-    /// The operating system of a machine.
+    /// The operating system of a host.
     Kernel,
     /// The container runtime (runc).
     Runtime,

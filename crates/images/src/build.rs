@@ -92,7 +92,7 @@ impl Default for ImageBuilder {
 }
 
 impl ImageBuilder {
-    /// An image for this machine's platform with nothing in it.
+    /// An image for this host's platform with nothing in it.
     #[must_use]
     pub fn new() -> ImageBuilder {
         ImageBuilder {

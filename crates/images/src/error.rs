@@ -125,21 +125,21 @@ pub enum ImageErrorKind {
     Unauthorised,
     /// The registry cannot be reached or fails; trying later may help.
     Unreachable,
-    /// It exists, but not for this machine.
+    /// It exists, but not for this host.
     WrongPlatform,
     /// It was refused because it is damaged, forged or hostile.
     Refused,
     /// It may be sound, but is of a kind that this version cannot unpack.
     Unsupported,
-    /// Its registry wants credentials, and what this machine has of them cannot be used.
+    /// Its registry wants credentials, and what this host has of them cannot be used.
     Credentials,
     /// The registry's name does not make an address.
     Address,
-    /// This machine is not set up for encrypted connections: CA certificates are missing.
+    /// This host is not set up for encrypted connections: CA certificates are missing.
     Client,
     /// The program is stopping.
     Stopping,
-    /// This machine's disk is at fault.
+    /// This host's disk is at fault.
     Local,
 }
 

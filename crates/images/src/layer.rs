@@ -65,7 +65,7 @@ pub enum LayerError {
 }
 
 impl LayerError {
-    /// Tells whether this machine is at fault and not the layer.
+    /// Tells whether this host is at fault and not the layer.
     pub(crate) fn is_local(&self) -> bool {
         match self {
             LayerError::Unpack { source } => matches!(

@@ -1,4 +1,4 @@
-//! Images that lie on this machine: OCI layout folders, and archives of OCI and Docker.
+//! Images that lie on this host: OCI layout folders, and archives of OCI and Docker.
 //! Reads only. Archives are not unpacked: their blobs are found once and read in place.
 //!
 //! Source: OCI image specification, `image-layout.md`; the `docker save` format.
@@ -122,7 +122,7 @@ impl LocalError {
     }
 }
 
-/// An image found on this machine.
+/// An image found on this host.
 pub(crate) struct LocalImage {
     path: PathBuf,
     blobs: Blobs,

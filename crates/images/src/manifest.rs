@@ -122,10 +122,10 @@ pub enum ManifestError {
         /// In the config.
         diff_ids: usize,
     },
-    /// The image exists, but not for this machine.
+    /// The image exists, but not for this host.
     #[error("the image is not for {wanted}; it is for: {}", available.join(", "))]
     WrongPlatform {
-        /// This machine.
+        /// This host.
         wanted: Box<Platform>,
         /// What there is.
         available: Vec<String>,
@@ -153,7 +153,7 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// The platform of this machine.
+    /// The platform of this host.
     #[must_use]
     pub fn host() -> Platform {
         let architecture = match std::env::consts::ARCH {
@@ -414,7 +414,7 @@ pub(crate) struct RootFs {
 }
 
 impl ConfigFile {
-    /// Parses a config and checks it against its manifest and this machine.
+    /// Parses a config and checks it against its manifest and this host.
     pub(crate) fn parse(
         bytes: &[u8],
         manifest: &Manifest,

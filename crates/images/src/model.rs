@@ -15,10 +15,10 @@ use super::reference::ImageReference;
 /// A complete, verified image in the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
-    /// Digest of the manifest for this machine's platform; garbage collection goes by it.
+    /// Digest of the manifest for this host's platform; garbage collection goes by it.
     pub digest: Digest,
     /// What the reference named: the same digest, or that of a multi-platform index. A reference
-    /// pinned to this one means the same image on machines of other architectures too.
+    /// pinned to this one means the same image on nodes of other architectures too.
     pub source_digest: Digest,
     /// The reference it was pulled by.
     pub reference: ImageReference,

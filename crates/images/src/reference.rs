@@ -174,7 +174,7 @@ impl RegistryReference {
         }
     }
 
-    /// Tells whether the registry is on this machine, where plain HTTP is accepted.
+    /// Tells whether the registry is on this host, where plain HTTP is accepted.
     pub(crate) fn is_loopback(&self) -> bool {
         is_loopback_host(host_of(&self.registry))
     }
@@ -359,7 +359,7 @@ impl From<ImageReference> for String {
     }
 }
 
-/// Tells whether a host is this machine's own, by its name or address alone.
+/// Tells whether a name or address alone says that it is this host's own.
 pub(crate) fn is_loopback_host(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     match bare.parse::<IpAddr>() {

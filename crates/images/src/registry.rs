@@ -404,7 +404,7 @@ fn build_client(loopback: bool) -> Result<Client, reqwest::Error> {
         // Followed by hand, so that it is plain where credentials go.
         .redirect(reqwest::redirect::Policy::none());
     if loopback {
-        // No TLS and no proxy: works on a machine without CA certificates.
+        // No TLS and no proxy: works on a host without CA certificates.
         builder.no_proxy().tls_certs_only([]).build()
     } else {
         builder.build()

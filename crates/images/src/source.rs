@@ -138,7 +138,7 @@ impl Source {
     }
 
     /// A packed layer, verified. From a registry it comes into `download.partial`, continuing
-    /// what an earlier try has left there; on this machine it stays where it is.
+    /// what an earlier try has left there; on this host it stays where it is.
     pub(crate) async fn layer(
         &self,
         wanted: &Descriptor,

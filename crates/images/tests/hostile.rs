@@ -169,7 +169,7 @@ fn climbing(path: &Path) -> String {
     )
 }
 
-/// A device node, as which the machine's memory or disk could be opened.
+/// A device node, as which the host's memory or disk could be opened.
 fn device(name: &'static str) -> Raw<'static> {
     Raw {
         name: name.as_bytes(),

@@ -225,7 +225,7 @@ async fn a_moved_tag_is_seen_only_when_asked_for() {
 }
 
 #[tokio::test]
-async fn an_index_gives_each_machine_its_image() {
+async fn an_index_gives_each_host_its_image() {
     let world = World::new();
     let registry = Registry::start(&world.dir);
     let layout = world.dir.join("multi");

@@ -26,7 +26,7 @@ pub struct Places {
     pub operators: usize,
     /// The same from one address: a program that leaks them leaves room for the others.
     pub operators_per_address: usize,
-    /// Connections with the agents' token. Not bounded by address: a site's machines may all
+    /// Connections with the agents' token. Not bounded by address: a site's nodes may all
     /// come from one.
     pub agents: usize,
 }

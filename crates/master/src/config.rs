@@ -18,7 +18,7 @@ pub struct MasterConfig {
     pub listen: SocketAddr,
     /// How long removed volumes stay in the trash.
     pub trash_retention: Duration,
-    /// Opens the public API to every process of this machine, without a token. Refused
+    /// Opens the public API to every process of this host, without a token. Refused
     /// unless `listen` is a loopback address.
     pub insecure_loopback: bool,
     /// More names or addresses under which clients reach this master: part of its

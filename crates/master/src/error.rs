@@ -41,7 +41,7 @@ pub enum StartError {
     /// Records are not as they were written.
     #[error(
         "the master's books in {} are damaged: {records}; put back a copy of the file, or move \
-         it away to start with empty books (volumes are kept on their machines)", path.display()
+         it away to start with empty books (volumes are kept on their nodes)", path.display()
     )]
     DamagedBooks {
         /// The file.

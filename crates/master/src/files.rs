@@ -29,7 +29,7 @@ pub(crate) struct Tokens {
     pub agent: Secret<String>,
 }
 
-/// How the operator's programs on this machine find the master. Paths are meant from the state
+/// How the operator's programs on this host find the master. Paths are meant from the state
 /// folder, so that they hold when it is moved.
 #[derive(Serialize)]
 pub(crate) struct ClientFile<'a> {
@@ -38,7 +38,7 @@ pub(crate) struct ClientFile<'a> {
     pub token_file: &'a Path,
 }
 
-/// What an operator copies to the other machines.
+/// What an operator copies to the other nodes.
 #[derive(Serialize)]
 pub(crate) struct JoinFile<'a> {
     pub address: &'a str,

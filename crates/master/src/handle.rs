@@ -134,7 +134,7 @@ impl MasterHandle {
         self.addr
     }
 
-    /// Gives the URL by which programs on this machine reach it.
+    /// Gives the URL by which programs on this host reach it.
     pub fn address(&self) -> &str {
         &self.address
     }

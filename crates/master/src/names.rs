@@ -1,4 +1,4 @@
-//! Under which names and addresses this machine can be reached.
+//! Under which names and addresses this host can be reached.
 //!
 //! Read from `/proc`, because the master needs no more than the addresses themselves.
 
@@ -43,7 +43,7 @@ pub(crate) fn told_to_agents(config: &MasterConfig) -> String {
         .map_or_else(|| "127.0.0.1".to_owned(), in_url)
 }
 
-/// Gives the host part of the address for programs on this machine.
+/// Gives the host part of the address for programs on this host.
 pub(crate) fn told_to_clients(config: &MasterConfig) -> String {
     match config.listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => in_url(Ipv4Addr::LOCALHOST.into()),
@@ -68,7 +68,7 @@ fn host_name() -> Option<String> {
     (!name.is_empty() && name.chars().all(plain)).then_some(name)
 }
 
-/// Gives the machine's addresses but those of loopback and link scope, IPv4 first.
+/// Gives the host's addresses but those of loopback and link scope, IPv4 first.
 fn addresses() -> Vec<IpAddr> {
     let v4 = fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
     let v6 = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
@@ -77,7 +77,7 @@ fn addresses() -> Vec<IpAddr> {
     addresses
 }
 
-/// Finds the leaves of the routing trie that are this machine's own.
+/// Finds the leaves of the routing trie that are this host's own.
 fn local_v4(trie: &str) -> Vec<IpAddr> {
     let mut found = BTreeSet::new();
     let mut leaf = None;
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_for_every_way_to_this_machine() {
+    fn a_certificate_is_for_every_way_to_this_host() {
         let mut config = MasterConfig::new("/x", "10.1.2.3:5050".parse().unwrap());
         config.names = vec!["master.example".to_owned()];
         let names = of_server(&config);

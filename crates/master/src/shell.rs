@@ -56,13 +56,13 @@ pub(crate) enum Input {
     Event { event: Box<Event>, answer: Answer },
     /// Look into the books.
     Read(Look),
-    /// A machine listens: its stream is tied to this queue.
+    /// A node listens: its stream is tied to this queue.
     Attach {
         agent_id: AgentId,
         incarnation: Uuid,
         tie: streams::Tie,
     },
-    /// Ask a machine something.
+    /// Ask a node something.
     Ask {
         agent_id: AgentId,
         message: Box<ToAgent>,
@@ -183,7 +183,7 @@ impl Shell {
         answer.await.map_err(|_| ending())?
     }
 
-    /// Ties a machine's stream to the loop; the first message is everything wanted of it.
+    /// Ties a node's stream to the loop; the first message is everything wanted of it.
     ///
     /// # Errors
     /// The refusal, for a run of an agent that is not the latest.
@@ -202,7 +202,7 @@ impl Shell {
         attached.await.map_err(|_| ending())?
     }
 
-    /// Sends a machine a question.
+    /// Sends a node a question.
     ///
     /// # Errors
     /// `Unavailable` if it does not listen.

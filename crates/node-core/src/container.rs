@@ -34,10 +34,10 @@ pub enum ContainerEnd {
         /// When it ended.
         ended_at: Timestamp,
     },
-    /// Nobody saw it end: its shim was killed or the machine went down. Processes of it may
+    /// Nobody saw it end: its shim was killed or the host went down. Processes of it may
     /// still run until it is removed.
     Lost {
-        /// Whether the machine was started again since.
+        /// Whether the host was started again since.
         rebooted: bool,
         /// Its last log lines.
         log_tail: Vec<String>,

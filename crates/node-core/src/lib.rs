@@ -1,8 +1,8 @@
-//! Task and plugin lifecycles of one machine, as pure state machines.
+//! Task and plugin lifecycles of one node, as pure state machines.
 //!
 //! Each machine takes an event and the time and returns a [`Step`]: what to write down, and
 //! what to do once that is on disk. It never reads a clock, never waits and never touches the
-//! machine; the `agent` crate does, and feeds the end of every effect back as an event.
+//! host; the `agent` crate does, and feeds the end of every effect back as an event.
 //! Recovery takes the same road: the record first, then what was seen of the container.
 
 pub mod backoff;

@@ -1,4 +1,4 @@
-//! One plugin's life on one machine: started, watched, started again, and stopped last.
+//! One plugin's life on one node: started, watched, started again, and stopped last.
 //!
 //! ```text
 //!         Wanted              Prepared        Pulled          Started          Answered
@@ -14,7 +14,7 @@
 //! Of a ready plugin there is a [`Voice`]: it is heard, says that it is not ready, or is silent.
 //! Only silence may end it, and only while no volume depends on it; see `alive.rs`.
 //!
-//! A plugin to be removed works on until no volume of it is left on the machine. An upgrade
+//! A plugin to be removed works on until no volume of it is left on the node. An upgrade
 //! pulls the new image while the old one serves, then restarts in place: mounts belong to the
 //! kernel and stay. It never takes the agent down: every failure is a state with a reason.
 
@@ -48,7 +48,7 @@ pub const HEALTHY_AFTER_MS: u64 = 60_000;
 /// Time between two looks at a ready plugin, in milliseconds.
 pub const PROBE_EVERY_MS: u64 = 10_000;
 
-/// Failed looks in a row after which a plugin counts as silent: one or two may be a machine
+/// Failed looks in a row after which a plugin counts as silent: one or two may be a host
 /// under load.
 pub const MISSES_MAX: u32 = 3;
 
@@ -70,7 +70,7 @@ const STARTUP_DEFAULT_MS: u64 = 60_000;
 /// A step of this machine.
 pub type PluginStep = Step<PluginPersist, PluginEffect>;
 
-/// One plugin on its machine.
+/// One plugin on its node.
 #[derive(Debug, Clone)]
 pub struct Plugin {
     wanted: DesiredPlugin,

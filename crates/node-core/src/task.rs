@@ -1,4 +1,4 @@
-//! One task's life on its machine, from the master's wish to the released volumes.
+//! One task's life on its node, from the master's wish to the released volumes.
 //!
 //! ```text
 //!            Wanted                Pulled            all Acquired          Started
@@ -39,7 +39,7 @@ pub use words::{
 /// A step of this machine.
 pub type TaskStep = Step<TaskPersist, TaskEffect>;
 
-/// One task on its machine.
+/// One task on its node.
 #[derive(Debug, Clone)]
 pub struct Task {
     spec: TaskSpec,

@@ -1,12 +1,12 @@
-//! The storage provider of one machine: the shell around every volume's machine.
+//! The storage provider of one node: the shell around every volume's machine.
 //!
 //! Owns the volume records in the agent's journal and every CSI call about a volume. One
 //! task runs [`shell`]; all others hold a [`StorageHandle`]. Its loop takes events, gathers
 //! the records of all steps into one commit, and only then lets effects go.
 
 mod calls;
+mod host_state;
 mod look;
-mod machine_state;
 mod outbox;
 mod says;
 mod secrets;
@@ -36,13 +36,13 @@ pub use look::LOOK_WITHIN;
 /// Volume records, by volume id.
 pub(crate) const VOLUMES: Table = Table("volumes");
 
-/// What the provider needs of its machine.
+/// What the provider needs of its host.
 #[derive(Clone)]
 pub struct StorageConfig {
     /// Where volumes appear: a folder whose mounts are shared, with one folder for each plugin,
     /// which alone of all is at the same path inside the plugin's container.
     pub volumes_dir: PathBuf,
-    /// The machine's name.
+    /// The node's name.
     pub agent_name: AgentName,
     /// Changes with each boot.
     pub boot_id: String,
@@ -52,7 +52,7 @@ pub struct StorageConfig {
     pub look_within: Duration,
 }
 
-/// Where a published volume is on the machine.
+/// Where a published volume is on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
     /// The plugin that has made what is there, and may change it.
@@ -125,7 +125,7 @@ pub(crate) enum Input {
         volume_id: VolumeId,
         task_id: TaskId,
     },
-    RetainUsers(Vec<(VolumeId, TaskId)>),
+    RetainHolders(Vec<(VolumeId, TaskId)>),
     Forget(VolumeId),
     PluginUp(PluginName, Box<PluginUp>),
     PluginDown(PluginName),
@@ -187,9 +187,9 @@ impl StorageHandle {
         self.send(Input::Release { volume_id, task_id });
     }
 
-    /// Lets every user go that is not among these.
-    pub fn retain_users(&self, users: Vec<(VolumeId, TaskId)>) {
-        self.send(Input::RetainUsers(users));
+    /// Lets every holder go that is not among these.
+    pub fn retain_holders(&self, holders: Vec<(VolumeId, TaskId)>) {
+        self.send(Input::RetainHolders(holders));
     }
 
     /// The master has recorded the volume's end.

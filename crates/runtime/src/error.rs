@@ -37,9 +37,9 @@ pub enum StartFailure {
         /// The runtime's words.
         raw: String,
     },
-    /// The command is no program of this machine's architecture.
+    /// The command is no program of this host's architecture.
     #[error(
-        "command {command:?} is not a program for this machine ({}): {raw}",
+        "command {command:?} is not a program for this host ({}): {raw}",
         std::env::consts::ARCH
     )]
     ExecFormat {

@@ -41,7 +41,7 @@ pub(crate) fn shed() -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     umask(Mode::from_raw_mode(0o022));
-    // Both may be refused by a confined machine; the container then has what the agent has.
+    // Both may be refused by a confined host; the container then has what the agent has.
     let _ = setpriority_process(None, 0);
     if read_oom_score().is_some_and(|score| score > 0) {
         let _ = fs::write(OOM_SCORE, "0");

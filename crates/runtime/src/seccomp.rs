@@ -106,7 +106,7 @@ const NEW_NAMESPACES: [u64; 7] = [
     0x4000_0000,
 ];
 
-/// The filter for a container that holds these capabilities, on this machine's architecture.
+/// The filter for a container that holds these capabilities, on this host's architecture.
 pub fn filter(held: CapabilitySet) -> Value {
     let governed = GOVERNED.iter().chain([&FILE_HANDLES]);
     let mut names: Vec<&str> = ALWAYS.to_vec();

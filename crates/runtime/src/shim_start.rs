@@ -155,7 +155,7 @@ fn executable(pid: i32) -> io::Result<(u64, u64)> {
 }
 
 /// How long the container's process may take to execute its command or to fail to: it has only
-/// that system call left, but the machine may be overloaded or the file on a slow network.
+/// that system call left, but the host may be overloaded or the file on a slow network.
 const EXECUTES_WITHIN: Duration = Duration::from_secs(30);
 
 /// The kernel tells of an end but not of an execution, so that one is looked for this often.

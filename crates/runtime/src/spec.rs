@@ -207,7 +207,7 @@ impl Default for LogLimits {
 /// Everything needed to run one container.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContainerSpec {
-    /// Its name, unique on this machine.
+    /// Its name, unique on this host.
     pub id: ContainerId,
     /// The mounted root file system on the host.
     pub rootfs: PathBuf,

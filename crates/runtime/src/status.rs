@@ -87,7 +87,7 @@ pub enum AdoptedState {
     Running(Started),
     /// It ended and its status was kept.
     Exited(ExitRecord),
-    /// Its shim is gone without a record (killed, or the machine was restarted): the container's
+    /// Its shim is gone without a record (killed, or the host was restarted): the container's
     /// end is unknown; `Containers::remove` ends what may still run.
     Lost,
     /// Its command was never run: the start was cut short, or failed as given.

@@ -6,7 +6,7 @@
 //! # Guarantees
 //!
 //! - [`Store::commit`] returns `Ok` only when the whole batch survives a crash of the process
-//!   and of the machine; a batch is there wholly or not at all.
+//!   and of the host; a batch is there wholly or not at all.
 //! - One fdatasync per commit of the file, whatever the number of batches that waited for it.
 //! - A second opener is refused, also one in the same process. A closed store is free at once,
 //!   also while a child that was forked meanwhile has yet to execute.

@@ -27,7 +27,7 @@ use crate::{OpenError, beside, private};
 const DEAD_PAUSE: Duration = Duration::from_millis(10);
 
 /// Most tries after that: 2 s, where a fork becomes a program within milliseconds, and within
-/// tenths of a second on a machine that is short of processors.
+/// tenths of a second on a host that is short of processors.
 const DEAD_TRIES: u32 = 200;
 
 /// The held lock.

@@ -1,4 +1,4 @@
-//! What the start-up list says of the machine. It only looks; what is missing is refused, with
+//! What the start-up list says of the host. It only looks; what is missing is refused, with
 //! its own words, by whoever needs it.
 
 use std::ffi::OsStr;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use sutler_host::program;
 
-/// One thing that we need of a machine.
+/// One thing that we need of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Finding {
     /// It is there.
@@ -19,7 +19,7 @@ enum Finding {
     },
 }
 
-/// Looks at this machine and gives the lines of the list.
+/// Looks at this host and gives the lines of the list.
 pub fn lines() -> Vec<String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     render(&look(Path::new("/"), &path))
@@ -96,7 +96,7 @@ fn render(findings: &[Finding]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn machine(mounts: &str, with: &[&str]) -> Vec<String> {
+    fn host(mounts: &str, with: &[&str]) -> Vec<String> {
         let root = tempfile::tempdir().expect("a folder");
         let write = |file: &str, text: &str| {
             let path = root.path().join(file);
@@ -120,16 +120,16 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_machine_is_one_line() {
+    fn a_whole_host_is_one_line() {
         let v2 = "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n";
         let with = ["proc/filesystems", "dev/loop-control", "usr/sbin/runc"];
         let line = "  ✓ kernel 6.1.0-28-amd64, cgroup v2, overlayfs, loop, runc";
-        assert_eq!(machine(v2, &with), [line]);
+        assert_eq!(host(v2, &with), [line]);
     }
 
     #[test]
     fn what_is_missing_has_a_line_with_its_remedy() {
-        let lines = machine("", &[]);
+        let lines = host("", &[]);
         assert_eq!(lines[0], "  ✓ kernel 6.1.0-28-amd64");
         for (line, words) in lines[1..].iter().zip([
             "no cgroups: mount",

@@ -1,4 +1,4 @@
-//! This machine as an agent needs it: its name, the program's path, how to join.
+//! This host as an agent needs it: its name, the program's path, how to join.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ struct Join {
     token: String,
 }
 
-/// Gives the name of this machine: as told, else its host name.
+/// Gives the name of this node: as told, else its host name.
 ///
 /// # Errors
 /// If the host name cannot be an agent's name.
@@ -35,7 +35,7 @@ pub fn agent_name(told: Option<AgentName>) -> Result<AgentName, Failure> {
     AgentName::new(host.as_ref()).map_err(|error| {
         Report::of_error(&error)
             .status(ExitStatus::USAGE)
-            .hint("give this machine a name with --name NAME")
+            .hint("give this node a name with --name NAME")
             .into()
     })
 }
@@ -89,7 +89,7 @@ fn read(what: &str, path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|error| {
         Report::new(format!("cannot read {what} {}", path.display()))
             .cause(error.to_string())
-            .hint("a master writes join.json into its state folder; copy it to this machine")
+            .hint("a master writes join.json into its state folder; copy it to this host")
             .into()
     })
 }

@@ -121,7 +121,7 @@ async fn added_and_ready(client: &Client, image: &Path) -> Result<PluginView, Re
     Ok(plugin)
 }
 
-/// Whether the plugin answers on each of its machines, of which there is one at least.
+/// Whether the plugin answers on each of its nodes, of which there is one at least.
 fn ready(plugin: &PluginView) -> bool {
     let mut instances = plugin.instances.iter();
     !plugin.instances.is_empty() && instances.all(|i| i.state == PluginState::Ready)

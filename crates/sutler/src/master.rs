@@ -15,7 +15,7 @@ use crate::stop::Stop;
 use crate::{host, notify, say};
 
 /// Said at each start without a token.
-const INSECURE: &str = "warning: --insecure-loopback: every process of this machine, and every \
+const INSECURE: &str = "warning: --insecure-loopback: every process of this host, and every \
                         task, can call the API without a token and so do everything";
 
 /// Serves until asked to end.
@@ -33,7 +33,7 @@ pub async fn serve(args: MasterArgs, connection: Connection, json: Json) -> Resu
     let address = own_client(&state_dir)?.address().to_owned();
     say::line(&format!("  ✓ master  {address}"));
     say::line(&format!(
-        "  next: copy {} to a machine and run there: sutler agent --join {}",
+        "  next: copy {} to a node and run there: sutler agent --join {}",
         state_dir.join(host::JOIN_FILE).display(),
         host::JOIN_FILE
     ));

@@ -13,7 +13,7 @@ use tokio::runtime::Builder;
 use crate::say;
 
 /// Most threads that run our tasks. They wait for disks, plugins and the network nearly all of
-/// the time, so a large machine needs no more.
+/// the time, so a large host needs no more.
 const THREADS_MAX: usize = 8;
 
 /// Runs a command to its end.

@@ -1,7 +1,7 @@
 //! `sutler up`: master and agent in one process, and the plugin `local`.
 //!
 //! The agent speaks to the master as any other does, over TLS with its token, so that one
-//! machine and many are the same code. On SIGTERM the agent ends first, then the master;
+//! node and many are the same code. On SIGTERM the agent ends first, then the master;
 //! containers keep running and the next start takes them over.
 
 use std::path::{Path, PathBuf};
@@ -100,7 +100,7 @@ async fn start_agent(state_dir: &Path, name: &AgentName) -> Result<(AgentHandle,
     Ok((agent, client))
 }
 
-/// A whole cluster of one machine.
+/// A whole cluster of one node.
 struct Serving {
     master: MasterHandle,
     agent: AgentHandle,
@@ -179,7 +179,7 @@ impl Serving {
         let (client, state_dir) = (self.client.clone(), self.state_dir.clone());
         let (image, mut status) = (self.image.clone(), self.agent.status());
         async move {
-            // Before, every plugin's trouble is only that its machine is not there yet. The
+            // Before, every plugin's trouble is only that its node is not there yet. The
             // agent's end is told by the agent.
             if status.wait_for(|status| status.connected).await.is_err() {
                 return;

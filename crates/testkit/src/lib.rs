@@ -2,7 +2,7 @@
 //! For tests and `xtask` only; no part of the product depends on it.
 
 pub mod fake_plugin;
-pub mod machine;
+pub mod host;
 pub mod oracle;
 pub mod poll;
 pub mod traces;

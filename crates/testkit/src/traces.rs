@@ -1,10 +1,10 @@
-//! What of ours is on the machine, each thing named: judged against an empty machine, not
+//! What of ours is on the host, each thing named: judged against an empty host, not
 //! against what an earlier run had left. Changes nothing; [`crate::world::sweep`] does.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::machine::{self, Mount, NAMESPACES_DIR, Process};
+use crate::host::{self, Mount, NAMESPACES_DIR, Process};
 
 /// Where agents keep sockets.
 pub const RUN_DIR: &str = "/run/sutler";
@@ -12,7 +12,7 @@ pub const RUN_DIR: &str = "/run/sutler";
 /// How names of our cgroups begin.
 const CGROUPS: &str = "sutler";
 
-/// Programs of ours by the kernel's short name, and those that only we start: a machine's own
+/// Programs of ours by the kernel's short name, and those that only we start: a host's own
 /// runtime or registry is told apart by its arguments, which name no folder of ours.
 const OUR_PROGRAMS: [(&str, &[&str]); 6] = [
     ("sutler", &[]),
@@ -29,26 +29,26 @@ const TEST_FOLDERS: [&str; 4] = ["st-", "sa-", "sutler", ".tmp"];
 /// Letters of a world's folder after `st-`, which also begin the names of its namespaces.
 const TAG_LETTERS: usize = 6;
 
-/// What is on the machine, as lines that name each thing.
+/// What is on the host, as lines that name each thing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Traces(BTreeSet<String>);
 
 impl Traces {
-    /// Gives what is ours, whoever left it. An empty machine has none.
+    /// Gives what is ours, whoever left it. An empty host has none.
     pub fn ours() -> Self {
         let mut found = BTreeSet::new();
         found.extend(our_processes().map(|p| format!("process {} {}", p.pid, p.command)));
         found.extend(our_mounts().map(|mount| told_mount(&mount)));
-        let loops = machine::loop_devices().into_iter();
+        let loops = host::loop_devices().into_iter();
         found.extend(loops.filter(|l| is_ours(&l.backing)).map(|l| told_loop(&l)));
-        let names = machine::network_namespaces().into_iter();
+        let names = host::network_namespaces().into_iter();
         let tagged = names.filter(|name| is_tagged(name));
         found.extend(tagged.map(|name| format!("network namespace {name}")));
         found.extend(cgroups().iter().map(|c| format!("cgroup {}", c.display())));
         if Path::new(RUN_DIR).exists() {
             found.insert(format!("folder {RUN_DIR}"));
         }
-        let worlds = machine::subfolders(Path::new("/tmp")).into_iter();
+        let worlds = host::subfolders(Path::new("/tmp")).into_iter();
         let worlds = worlds.filter(|folder| folder.join(crate::world::OWNER).exists());
         found.extend(worlds.map(|world| format!("folder {}", world.display())));
         Self(found)
@@ -57,8 +57,8 @@ impl Traces {
     /// Gives every mount and loop device, ours or not: what appears during a run is of the run.
     pub fn everybodys() -> Self {
         let mut found = BTreeSet::new();
-        found.extend(machine::mounts().iter().map(told_mount));
-        found.extend(machine::loop_devices().iter().map(told_loop));
+        found.extend(host::mounts().iter().map(told_mount));
+        found.extend(host::loop_devices().iter().map(told_loop));
         Self(found)
     }
 
@@ -87,15 +87,15 @@ impl Traces {
 
 /// Gives our cgroups in every hierarchy.
 pub(crate) fn cgroups() -> Vec<PathBuf> {
-    let all = machine::cgroup_roots().into_iter();
-    all.flat_map(|root| machine::subfolders(&root))
+    let all = host::cgroup_roots().into_iter();
+    all.flat_map(|root| host::subfolders(&root))
         .filter(|folder| name_of(folder).starts_with(CGROUPS))
         .collect()
 }
 
 /// Gives the running processes of ours.
 fn our_processes() -> impl Iterator<Item = Process> {
-    machine::processes().into_iter().filter(is_our_process)
+    host::processes().into_iter().filter(is_our_process)
 }
 
 fn is_our_process(process: &Process) -> bool {
@@ -110,8 +110,8 @@ fn is_our_process(process: &Process) -> bool {
 
 /// Gives the mounts of ours; the one that `ip netns` leaves when its last namespace goes is too.
 fn our_mounts() -> impl Iterator<Item = Mount> {
-    let no_namespaces = machine::network_namespaces().is_empty();
-    machine::mounts().into_iter().filter(move |mount| {
+    let no_namespaces = host::network_namespaces().is_empty();
+    host::mounts().into_iter().filter(move |mount| {
         is_ours(&mount.point) || (no_namespaces && mount.point == Path::new(NAMESPACES_DIR))
     })
 }
@@ -144,7 +144,7 @@ fn told_mount(mount: &Mount) -> String {
     format!("mount {}", mount.point.display())
 }
 
-fn told_loop(device: &machine::LoopDevice) -> String {
+fn told_loop(device: &host::LoopDevice) -> String {
     let (device, backing) = (device.device.display(), device.backing.display());
     format!("loop device {device} of {backing}")
 }
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machines_own_things_are_not_ours() {
+    fn a_hosts_own_things_are_not_ours() {
         let process = |name: &str, command: &str| Process {
             pid: 1,
             parent: 1,

@@ -54,7 +54,7 @@ impl Volume {
                     self.record.known = Known::No { since: now, raw };
                 }
                 let problem = self.missing_problem();
-                self.fail_users(&problem);
+                self.fail_holders(&problem);
             }
             Err(Failure {
                 verdict: Verdict::Uncertain,
@@ -97,9 +97,9 @@ impl Volume {
     fn fail_creation(&mut self, problem: Problem, now: Timestamp) {
         self.live.doubt_since = None;
         self.live.problem = None;
-        // Nobody can have a volume that was never made, a user from before a restart neither.
+        // Nobody can have a volume that was never made, a holder from before a restart neither.
         self.live.told.clear();
-        self.fail_users(&problem);
+        self.fail_holders(&problem);
         if self.record.deleting() {
             self.record.phase = Phase::Gone;
             self.end_operation(Outcome::Finished, now);
@@ -238,33 +238,33 @@ impl Volume {
         // is too large, so that refusal proves nothing.
         let in_doubt = self.live.doubt_since.is_some() || failure.verdict == Verdict::Exhausted;
         self.live.verify_due |= failure.verdict == Verdict::NotFound;
-        self.fail_users(&failure.problem);
+        self.fail_holders(&failure.problem);
         // An earlier attempt may have done it: come down by the inverse call. Whoever still wants
-        // it (a user of before a restart, who is not told) gets it by a new climb.
+        // it (a holder of before a restart, who is not told) gets it by a new climb.
         let back = match in_doubt {
             true => plan::inverse(flight, now),
             false => None,
         };
         self.move_to(back.unwrap_or_else(|| Phase::Settled(flight.from.clone())));
-        // Users of before a restart are not known to wait and stay: without a pause the same call
+        // Holders of before a restart are not known to wait and stay: without a pause the same call
         // would be made and refused for ever.
-        if !self.record.users.is_empty() {
+        if !self.record.holders.is_empty() {
             self.wait_slowly(failure.problem, now);
         }
     }
 
-    /// Tells every user that was not told yet that it failed, and lets it go.
-    fn fail_users(&mut self, problem: &Problem) {
+    /// Tells every holder that was not told yet that it failed, and lets it go.
+    fn fail_holders(&mut self, problem: &Problem) {
         let told = std::mem::take(&mut self.live.told);
         let waiting: Vec<_> = self
             .record
-            .users
+            .holders
             .keys()
             .filter(|task| !told.contains(*task))
             .cloned()
             .collect();
         for task_id in waiting {
-            self.record.users.remove(&task_id);
+            self.record.holders.remove(&task_id);
             let result = Err(problem.clone());
             self.live
                 .effects

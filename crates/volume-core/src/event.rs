@@ -122,11 +122,11 @@ pub struct Call {
 pub struct Expanded {
     /// The size now.
     pub capacity: Bytes,
-    /// Whether the machine has to grow the file system too.
+    /// Whether the node has to grow the file system too.
     pub node_expansion_required: bool,
 }
 
-/// A mount of a volume on its machine.
+/// A mount of a volume on its node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mount {
     /// Where it is staged.
@@ -153,7 +153,7 @@ pub enum Seen {
 pub enum Answer {
     /// Done; nothing to tell.
     Done,
-    /// To Stage and Publish: whether the machine now shows a mount (or a device) there. Some
+    /// To Stage and Publish: whether the host now shows a mount (or a device) there. Some
     /// plugins mount nothing.
     Placed {
         /// Whether it does.
@@ -210,8 +210,8 @@ pub enum Event {
         /// The task.
         task_id: TaskId,
     },
-    /// These tasks exist; every other user is released.
-    RetainUsers(BTreeSet<TaskId>),
+    /// These tasks exist; every other holder is released.
+    RetainHolders(BTreeSet<TaskId>),
     /// The plugin answers.
     PluginUp(Abilities),
     /// The plugin does not answer.
@@ -239,7 +239,7 @@ pub enum Event {
 pub enum Effect {
     /// Make a call; its end comes back as [`Event::Ended`].
     Call(Box<Call>),
-    /// Look on the machine whether a mount that was there still is; the plugin is not asked.
+    /// Look on the host whether a mount that was there still is; the plugin is not asked.
     /// Comes back as [`Event::Looked`].
     Look {
         /// Its number.

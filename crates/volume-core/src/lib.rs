@@ -1,4 +1,4 @@
-//! The life of one volume on the machine that owns it, as a pure state machine.
+//! The life of one volume on the node that owns it, as a pure state machine.
 //!
 //! ```text
 //!            Create          Attach            Stage           Publish
@@ -11,13 +11,14 @@
 //! [`InFlight`]: the call was recorded and may have been made. Only a definite answer to the
 //! same call, or to its inverse, leaves it.
 //!
-//! Owns: what call comes next, what an answer means, what users and operations are told.
+//! Owns: what call comes next, what an answer means, what holders and operations are told.
 //! Never does: I/O, clocks, gRPC. The shell (`sutler-providers`) writes and syncs
 //! [`Step::persist`], *then* runs [`Step::effects`]; recovery feeds the record back through
 //! [`Volume::recover`] and the same [`Volume::on_event`].
 
 mod answer;
 mod event;
+mod holders;
 mod look;
 mod machine;
 mod plan;
@@ -26,7 +27,6 @@ mod story;
 #[cfg(test)]
 mod tests;
 mod told;
-mod users;
 
 pub use event::{
     Abilities, Answer, Call, CallId, Denied, Effect, Event, Expanded, Failure, Mount, Rpc, Seen,

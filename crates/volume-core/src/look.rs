@@ -54,7 +54,7 @@ pub(crate) enum Look {
 }
 
 impl Volume {
-    /// Gives the mount that the next user is to get or that the next publish builds on; none
+    /// Gives the mount that the next holder is to get or that the next publish builds on; none
     /// where nobody wants one, or where the plugin had mounted nothing.
     fn mount_in_question(&self) -> Option<Mount> {
         if self.goal() != Goal::Published {

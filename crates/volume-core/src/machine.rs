@@ -43,9 +43,9 @@ pub(crate) struct Live {
     /// The file system could not be grown; tried again at the next publish only.
     pub(crate) node_expand_failed: bool,
     pub(crate) look: Look,
-    /// Users that were told of their acquisition.
+    /// Holders that were told of their acquisition.
     pub(crate) told: BTreeSet<TaskId>,
-    /// Former users that were not told yet of their release.
+    /// Former holders that were not told yet of their release.
     pub(crate) leaving: BTreeSet<TaskId>,
     pub(crate) story: Story,
     pub(crate) effects: Vec<Effect>,
@@ -74,7 +74,7 @@ impl Volume {
             spec: spec.clone(),
             phase: Phase::Settled(Settled::Absent),
             known: Known::Yes,
-            users: Default::default(),
+            holders: Default::default(),
             pending: Some(PendingOperation {
                 operation_uuid: operation.operation_uuid,
                 act: operation.act.clone(),
@@ -101,11 +101,11 @@ impl Volume {
         ))
     }
 
-    /// Takes up a volume from its record after a restart of the process or the machine.
+    /// Takes up a volume from its record after a restart of the process or the host.
     pub fn recover(record: VolumeRecord, boot_id: &str, now: Timestamp) -> (Self, Step) {
-        // Users wait for nothing that they have not asked for again since.
+        // Holders wait for nothing that they have not asked for again since.
         let live = Live {
-            told: record.users.keys().cloned().collect(),
+            told: record.holders.keys().cloned().collect(),
             ..Live::default()
         };
         let mut volume = Self { record, live };
@@ -117,7 +117,7 @@ impl Volume {
             volume
                 .live
                 .story
-                .note("the machine has booted; its mounts are gone", now);
+                .note("the host has booted; its mounts are gone", now);
         }
         if let Phase::InFlight(flight) = &volume.record.phase {
             let (rpc, since) = (flight.rpc, flight.since);
@@ -180,22 +180,22 @@ impl Volume {
             }
             Event::Acquire { task_id, read_only } => {
                 self.on_acquire(task_id, read_only);
-                Ok("users")
+                Ok("holders")
             }
             Event::Release { task_id } => {
-                self.record.users.remove(&task_id);
+                self.record.holders.remove(&task_id);
                 self.live.told.remove(&task_id);
                 self.live.leaving.insert(task_id);
                 self.live.retry_at = None;
                 self.look_after_release();
-                Ok("users")
+                Ok("holders")
             }
-            Event::RetainUsers(tasks) => {
+            Event::RetainHolders(tasks) => {
                 self.record
-                    .users
+                    .holders
                     .retain(|task_id, _| tasks.contains(task_id));
                 self.look_after_release();
-                Ok("users")
+                Ok("holders")
             }
             Event::PluginUp(abilities) => {
                 self.on_plugin_up(abilities);
@@ -277,8 +277,8 @@ impl Volume {
     }
 
     fn make_way_for_delete(&mut self, now: Timestamp) -> Result<(), Denied> {
-        if let Some(user) = self.record.users.keys().next() {
-            return Err(Denied::InUse(user.to_string()));
+        if let Some(holder) = self.record.holders.keys().next() {
+            return Err(Denied::InUse(holder.to_string()));
         }
         if self.record.deleting() {
             let pending = self
@@ -387,15 +387,15 @@ impl Volume {
                     return;
                 };
                 if *capacity > created.capacity {
-                    let driver = self.record.spec.plugin.as_str();
-                    if let Some(reason) = plan::growth_refused(settled, abilities, driver) {
+                    let plugin = self.record.spec.plugin.as_str();
+                    if let Some(reason) = plan::growth_refused(settled, abilities, plugin) {
                         let problem = Problem::new(ErrorKind::Conflict, reason);
                         self.end_operation(Outcome::Failed(problem), now);
                     }
                     return;
                 }
                 let fs_waits = self.record.node_expand_due.is_some()
-                    && settled.on_machine()
+                    && settled.on_host()
                     && !self.live.node_expand_failed;
                 if !fs_waits {
                     self.end_operation(Outcome::Finished, now);

@@ -20,7 +20,7 @@ pub(crate) enum Goal {
 pub(crate) fn goal(record: &VolumeRecord) -> Goal {
     if record.deleting() {
         Goal::Absent
-    } else if record.users.is_empty() {
+    } else if record.holders.is_empty() {
         Goal::Created
     } else {
         Goal::Published
@@ -98,21 +98,21 @@ fn expand(record: &VolumeRecord, settled: &Settled, abilities: Abilities) -> Opt
         return Some(Rpc::ControllerExpand(*capacity));
     }
     let due = record.node_expand_due?;
-    (abilities.expands_node && settled.on_machine()).then_some(Rpc::NodeExpand(due))
+    (abilities.expands_node && settled.on_host()).then_some(Rpc::NodeExpand(due))
 }
 
 /// Says why a volume cannot be grown as it is now.
 pub(crate) fn growth_refused(
     settled: &Settled,
     abilities: Abilities,
-    driver: &str,
+    plugin: &str,
 ) -> Option<String> {
     if !abilities.expands_controller {
-        return Some(format!("plugin {driver} cannot grow volumes"));
+        return Some(format!("plugin {plugin} cannot grow volumes"));
     }
-    if settled.on_machine() && !abilities.expands_online {
+    if settled.on_host() && !abilities.expands_online {
         return Some(format!(
-            "plugin {driver} grows a volume only while nobody uses it; stop its users first"
+            "plugin {plugin} grows a volume only while nobody uses it; stop its holders first"
         ));
     }
     None
@@ -188,7 +188,7 @@ pub(crate) fn settle_down(rpc: Rpc, from: &Settled, abilities: Abilities) -> Opt
     }
 }
 
-/// Gives where a volume is after its machine has booted: no mount survives, attachments do.
+/// Gives where a volume is after its host has booted: no mount survives, attachments do.
 /// A plugin that does not attach has none, and could not answer the detach.
 pub(crate) fn after_boot(phase: &Phase, attaches: bool) -> Phase {
     let fall = |settled: &Settled| match settled {

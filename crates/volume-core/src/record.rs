@@ -25,7 +25,7 @@ pub struct Created {
     pub volume_context: BTreeMap<String, String>,
 }
 
-/// What an attach returned, for the calls on the machine. Belongs to one attachment.
+/// What an attach returned, for the calls on the node. Belongs to one attachment.
 pub type PublishContext = BTreeMap<String, String>;
 
 /// A place on the ladder where no call is open.
@@ -36,11 +36,11 @@ pub enum Settled {
     Absent,
     /// Exists in the back end.
     Created(Created),
-    /// Attached to this machine.
+    /// Attached to this node.
     NodeReady(Created, PublishContext),
-    /// Staged on this machine.
+    /// Staged on this node.
     VolReady(Created, PublishContext),
-    /// Published on this machine.
+    /// Published on this node.
     Published(Created, PublishContext),
 }
 
@@ -75,8 +75,8 @@ impl Settled {
         }
     }
 
-    /// Tells whether something of the volume is on this machine's mount table.
-    pub const fn on_machine(&self) -> bool {
+    /// Tells whether something of the volume is on this host's mount table.
+    pub const fn on_host(&self) -> bool {
         matches!(self, Self::VolReady(..) | Self::Published(..))
     }
 }
@@ -161,16 +161,16 @@ pub struct VolumeRecord {
     /// Whether the plugin knows it.
     pub known: Known,
     /// The tasks that hold it; the value tells whether the task may only read.
-    pub users: BTreeMap<TaskId, bool>,
+    pub holders: BTreeMap<TaskId, bool>,
     /// The operation that has not ended.
     pub pending: Option<PendingOperation>,
     /// Operations that have, newest last.
     pub ended: Vec<Ended>,
     /// What the plugin could do when it was last up.
     pub abilities: Option<Abilities>,
-    /// A file system on this machine that has yet to be grown to the volume's size.
+    /// A file system on this host that has yet to be grown to the volume's size.
     pub node_expand_due: Option<Bytes>,
-    /// What the machine showed when the present staging and publication were made.
+    /// What the host showed when the present staging and publication were made.
     #[serde(default)]
     pub mounts: Mounts,
     /// The boot during which mounts were made; another boot has none of them.
@@ -205,12 +205,12 @@ impl VolumeRecord {
         )
     }
 
-    /// Tells whether the volume is, or may be, on this machine's mount table.
-    pub fn maybe_on_machine(&self) -> bool {
+    /// Tells whether the volume is, or may be, on this host's mount table.
+    pub fn maybe_on_host(&self) -> bool {
         match &self.phase {
-            Phase::Settled(settled) => settled.on_machine(),
+            Phase::Settled(settled) => settled.on_host(),
             Phase::InFlight(flight) => {
-                flight.from.on_machine() || matches!(flight.rpc, Rpc::Stage | Rpc::Publish)
+                flight.from.on_host() || matches!(flight.rpc, Rpc::Stage | Rpc::Publish)
             }
             Phase::Failed(_) | Phase::Gone => false,
         }

@@ -1,8 +1,8 @@
-//! What users, and people who look, are told of a volume.
+//! What holders, and people who look, are told of a volume.
 
 use sutler_api::Timestamp;
 use sutler_api::agent::{AgentWhy, VolumeReport};
-use sutler_api::volume::{VolumeState, VolumeUser};
+use sutler_api::volume::{VolumeState, VolumeHolder};
 use sutler_ids::Problem;
 
 use crate::event::{Effect, Rpc};
@@ -11,7 +11,7 @@ use crate::plan::Goal;
 use crate::record::{Known, Phase, Settled};
 
 impl Volume {
-    /// Tells users what has become of their wishes.
+    /// Tells holders what has become of their wishes.
     pub(crate) fn tell(&mut self, now: Timestamp) {
         let state = self.state();
         // The first state that a process sees is no change: a restart keeps `since`.
@@ -48,7 +48,7 @@ impl Volume {
             return;
         }
         let live = &mut self.live;
-        for task_id in self.record.users.keys() {
+        for task_id in self.record.holders.keys() {
             if live.told.insert(task_id.clone()) {
                 let task_id = task_id.clone();
                 live.effects.push(Effect::TellAcquired {
@@ -59,7 +59,7 @@ impl Volume {
         }
     }
 
-    /// A former user is told at once when others hold the volume, or when coming down has
+    /// A former holder is told at once when others hold the volume, or when coming down has
     /// met trouble: its own end must not wait for that.
     fn tell_released(&mut self) {
         if self.live.leaving.is_empty() {
@@ -73,7 +73,7 @@ impl Volume {
             Phase::Failed(_) | Phase::Gone => true,
         };
         let trouble = self.live.problem.is_some() || self.live.up.is_none();
-        if down || trouble || !self.record.users.is_empty() {
+        if down || trouble || !self.record.holders.is_empty() {
             for task_id in std::mem::take(&mut self.live.leaving) {
                 self.live.effects.push(Effect::TellReleased { task_id });
             }
@@ -106,7 +106,7 @@ impl Volume {
     fn coming_down(&self) -> VolumeState {
         if self.record.deleting() {
             VolumeState::Deleting
-        } else if self.record.users.is_empty() {
+        } else if self.record.holders.is_empty() {
             VolumeState::Releasing
         } else {
             // A lost mount is cleared away for somebody who waits for it.
@@ -141,11 +141,11 @@ impl Volume {
     /// Gives the volume's state for the master.
     pub fn report(&self) -> VolumeReport {
         let created = self.record.created();
-        let users = self
+        let holders = self
             .record
-            .users
+            .holders
             .iter()
-            .map(|(task_id, read_only)| VolumeUser {
+            .map(|(task_id, read_only)| VolumeHolder {
                 task_id: task_id.clone(),
                 read_only: *read_only,
             });
@@ -156,7 +156,7 @@ impl Volume {
             csi_volume_id: created.map(|created| created.csi_volume_id.clone()),
             capacity: created.map(|created| created.capacity),
             used: None,
-            users: users.collect(),
+            holders: holders.collect(),
             problem: self.problem(),
         }
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tonic::{Code, Response, Status};
 
-use crate::machine::Machine;
+use crate::host::Host;
 use crate::refusal::Refusal;
 
 /// Which call, and on what.
@@ -44,16 +44,16 @@ impl Call {
 /// # Errors
 /// What the work refuses; ABORTED when another call is at work on the volume.
 pub async fn answer<T, W>(
-    machine: &Arc<Machine>,
+    host: &Arc<Host>,
     call: Call,
     work: W,
 ) -> Result<Response<T>, Status>
 where
     T: Send + 'static,
-    W: FnOnce(&Machine) -> Result<T, Refusal> + Send + 'static,
+    W: FnOnce(&Host) -> Result<T, Refusal> + Send + 'static,
 {
     let start = Instant::now();
-    let outcome = run(machine, &call, work).await;
+    let outcome = run(host, &call, work).await;
     let ms = format_args!("{:.1}", start.elapsed().as_secs_f64() * 1000.0).to_string();
     let (rpc, volume_id) = (call.rpc, call.volume_id);
     match &outcome {
@@ -65,25 +65,25 @@ where
     outcome.map(Response::new).map_err(Status::from)
 }
 
-async fn run<T, W>(machine: &Arc<Machine>, call: &Call, work: W) -> Result<T, Refusal>
+async fn run<T, W>(host: &Arc<Host>, call: &Call, work: W) -> Result<T, Refusal>
 where
     T: Send + 'static,
-    W: FnOnce(&Machine) -> Result<T, Refusal> + Send + 'static,
+    W: FnOnce(&Host) -> Result<T, Refusal> + Send + 'static,
 {
     // A call without an id is refused by its work.
     let held = match call.exclusive && !call.volume_id.is_empty() {
         true => Some(
-            machine
+            host
                 .locks
                 .take(&call.volume_id)
                 .ok_or_else(|| Refusal::busy(&call.volume_id))?,
         ),
         false => None,
     };
-    let machine = Arc::clone(machine);
+    let host = Arc::clone(host);
     let done = tokio::task::spawn_blocking(move || {
         let _held = held;
-        work(&machine)
+        work(&host)
     });
     done.await.unwrap_or_else(|panic| {
         Err(Refusal {

@@ -14,7 +14,7 @@ use sutler_csi::proto::{self as csi, TopologyRequirement};
 use tonic::{Code, Request, Response, Status};
 
 use crate::answer::{Call, answer};
-use crate::machine::Machine;
+use crate::host::Host;
 use crate::pool::{ContentAsked, Pool, PoolError};
 use crate::record::VolumeRecord;
 use crate::refusal::Refusal;
@@ -33,7 +33,7 @@ const CAPABILITIES: [rpc::Type; 5] = [
 
 /// The Controller service.
 #[derive(Debug, Clone)]
-pub struct ControllerService(pub Arc<Machine>);
+pub struct ControllerService(pub Arc<Host>);
 
 #[tonic::async_trait]
 impl Controller for ControllerService {
@@ -47,7 +47,7 @@ impl Controller for ControllerService {
             false => Pool::id_of(&request.name),
         };
         let call = Call::exclusive("CreateVolume", id);
-        answer(&self.0, call, move |machine| create(machine, &request)).await
+        answer(&self.0, call, move |host| create(host, &request)).await
     }
 
     async fn delete_volume(
@@ -56,7 +56,7 @@ impl Controller for ControllerService {
     ) -> Result<Response<csi::DeleteVolumeResponse>, Status> {
         let id = request.into_inner().volume_id;
         let call = Call::exclusive("DeleteVolume", id.clone());
-        answer(&self.0, call, move |machine| delete(machine, &id)).await
+        answer(&self.0, call, move |host| delete(host, &id)).await
     }
 
     async fn validate_volume_capabilities(
@@ -65,7 +65,7 @@ impl Controller for ControllerService {
     ) -> Result<Response<csi::ValidateVolumeCapabilitiesResponse>, Status> {
         let request = request.into_inner();
         let call = Call::shared("ValidateVolumeCapabilities", request.volume_id.clone());
-        answer(&self.0, call, move |machine| validate(machine, request)).await
+        answer(&self.0, call, move |host| validate(host, request)).await
     }
 
     async fn list_volumes(
@@ -74,7 +74,7 @@ impl Controller for ControllerService {
     ) -> Result<Response<csi::ListVolumesResponse>, Status> {
         let request = request.into_inner();
         let call = Call::shared("ListVolumes", String::new());
-        answer(&self.0, call, move |machine| list(machine, &request)).await
+        answer(&self.0, call, move |host| list(host, &request)).await
     }
 
     async fn get_capacity(
@@ -83,7 +83,7 @@ impl Controller for ControllerService {
     ) -> Result<Response<csi::GetCapacityResponse>, Status> {
         let request = request.into_inner();
         let call = Call::shared("GetCapacity", String::new());
-        answer(&self.0, call, move |machine| capacity(machine, &request)).await
+        answer(&self.0, call, move |host| capacity(host, &request)).await
     }
 
     async fn controller_get_capabilities(
@@ -110,7 +110,7 @@ impl Controller for ControllerService {
     ) -> Result<Response<csi::ControllerExpandVolumeResponse>, Status> {
         let request = request.into_inner();
         let call = Call::exclusive("ControllerExpandVolume", request.volume_id.clone());
-        answer(&self.0, call, move |machine| expand(machine, &request)).await
+        answer(&self.0, call, move |host| expand(host, &request)).await
     }
 
     async fn controller_publish_volume(
@@ -190,27 +190,27 @@ pub fn not_offered(call: &str) -> Status {
 }
 
 fn create(
-    machine: &Machine,
+    host: &Host,
     request: &csi::CreateVolumeRequest,
 ) -> Result<csi::CreateVolumeResponse, Refusal> {
     let asked = request::volume(request)?;
-    check_topology(machine, request.accessibility_requirements.as_ref())?;
-    let record = machine.pool.create(&asked)?;
+    check_topology(host, request.accessibility_requirements.as_ref())?;
+    let record = host.pool.create(&asked)?;
     Ok(csi::CreateVolumeResponse {
-        volume: Some(volume_of(machine, &record)),
+        volume: Some(volume_of(host, &record)),
     })
 }
 
-/// Volumes of this machine are reachable from this machine only.
-fn check_topology(machine: &Machine, wanted: Option<&TopologyRequirement>) -> Result<(), Refusal> {
+/// Volumes of this node are reachable from this node only.
+fn check_topology(host: &Host, wanted: Option<&TopologyRequirement>) -> Result<(), Refusal> {
     let requisite = wanted.map_or(&[][..], |wanted| &wanted.requisite);
-    if requisite.is_empty() || requisite.iter().any(|topology| is_here(machine, topology)) {
+    if requisite.is_empty() || requisite.iter().any(|topology| is_here(host, topology)) {
         return Ok(());
     }
     let text = format!(
         "accessibility_requirements: volumes of this plugin are on {}={} only",
-        machine.topology_key(),
-        machine.node_id
+        host.topology_key(),
+        host.node_id
     );
     Err(Refusal {
         code: Code::ResourceExhausted,
@@ -218,25 +218,25 @@ fn check_topology(machine: &Machine, wanted: Option<&TopologyRequirement>) -> Re
     })
 }
 
-fn is_here(machine: &Machine, topology: &csi::Topology) -> bool {
+fn is_here(host: &Host, topology: &csi::Topology) -> bool {
     topology
         .segments
-        .get(&machine.topology_key())
-        .is_none_or(|node| *node == machine.node_id)
+        .get(&host.topology_key())
+        .is_none_or(|node| *node == host.node_id)
 }
 
-fn volume_of(machine: &Machine, record: &VolumeRecord) -> csi::Volume {
+fn volume_of(host: &Host, record: &VolumeRecord) -> csi::Volume {
     csi::Volume {
         capacity_bytes: signed(record.capacity_bytes),
         volume_id: record.id.clone(),
-        accessible_topology: vec![here(machine)],
+        accessible_topology: vec![here(host)],
         ..csi::Volume::default()
     }
 }
 
-/// Where this machine is, in CSI's words.
-pub fn here(machine: &Machine) -> csi::Topology {
-    let segments = BTreeMap::from([(machine.topology_key(), machine.node_id.clone())]);
+/// Where this node is, in CSI's words.
+pub fn here(host: &Host) -> csi::Topology {
+    let segments = BTreeMap::from([(host.topology_key(), host.node_id.clone())]);
     csi::Topology { segments }
 }
 
@@ -245,24 +245,24 @@ pub fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-fn delete(machine: &Machine, id: &str) -> Result<csi::DeleteVolumeResponse, Refusal> {
+fn delete(host: &Host, id: &str) -> Result<csi::DeleteVolumeResponse, Refusal> {
     request::required("volume_id", id)?;
-    if machine.pool.has(id) {
-        stage::ensure_unused(id, &machine.pool.image(id))?;
-        machine.pool.remove(id)?;
+    if host.pool.has(id) {
+        stage::ensure_unused(id, &host.pool.image(id))?;
+        host.pool.remove(id)?;
     }
     Ok(csi::DeleteVolumeResponse {})
 }
 
 fn validate(
-    machine: &Machine,
+    host: &Host,
     request: csi::ValidateVolumeCapabilitiesRequest,
 ) -> Result<csi::ValidateVolumeCapabilitiesResponse, Refusal> {
     request::required("volume_id", &request.volume_id)?;
     if request.volume_capabilities.is_empty() {
         return Err(Refusal::invalid("volume_capabilities is empty"));
     }
-    let volume = machine.volume(&request.volume_id)?;
+    let volume = host.volume(&request.volume_id)?;
     let check = |capability| {
         let usage = request::usage(Some(capability))?;
         Ok(stage::check_access(&volume, &usage.access)?)
@@ -289,7 +289,7 @@ fn validate(
 }
 
 fn list(
-    machine: &Machine,
+    host: &Host,
     request: &csi::ListVolumesRequest,
 ) -> Result<csi::ListVolumesResponse, Refusal> {
     let max = match usize::try_from(request.max_entries) {
@@ -311,13 +311,13 @@ fn list(
             }
         },
     };
-    let page = machine.pool.list(after, max);
+    let page = host.pool.list(after, max);
     let next_token = match (page.more, page.volumes.last()) {
         (true, Some(last)) => last.id.clone(),
         (true, None) | (false, _) => String::new(),
     };
     let entry = |record| Entry {
-        volume: Some(volume_of(machine, record)),
+        volume: Some(volume_of(host, record)),
         status: None,
     };
     Ok(csi::ListVolumesResponse {
@@ -327,14 +327,14 @@ fn list(
 }
 
 fn capacity(
-    machine: &Machine,
+    host: &Host,
     request: &csi::GetCapacityRequest,
 ) -> Result<csi::GetCapacityResponse, Refusal> {
     request::thin(&request.parameters)?;
     let elsewhere = request
         .accessible_topology
         .as_ref()
-        .is_some_and(|at| !is_here(machine, at));
+        .is_some_and(|at| !is_here(host, at));
     let content = match request.volume_capabilities.as_slice() {
         [] => Ok(ContentAsked::Filesystem(None)),
         capabilities => request::content(capabilities),
@@ -346,7 +346,7 @@ fn capacity(
         ContentAsked::Block => None,
         ContentAsked::Filesystem(fs) => fs.or(Some(crate::record::FsKind::Ext4)),
     });
-    let space = machine.pool.space()?;
+    let space = host.pool.space()?;
     let available = space.available_bytes;
     Ok(csi::GetCapacityResponse {
         available_capacity: signed(available),
@@ -356,7 +356,7 @@ fn capacity(
 }
 
 fn expand(
-    machine: &Machine,
+    host: &Host,
     request: &csi::ControllerExpandVolumeRequest,
 ) -> Result<csi::ControllerExpandVolumeResponse, Refusal> {
     request::required("volume_id", &request.volume_id)?;
@@ -367,11 +367,11 @@ fn expand(
     if asked.required_bytes == 0 && asked.limit_bytes == 0 {
         return Err(Refusal::invalid("capacity_range asks for nothing"));
     }
-    let volume = machine.volume(&request.volume_id)?;
+    let volume = host.volume(&request.volume_id)?;
     if let Some(capability) = &request.volume_capability {
         stage::check_access(&volume, &request::usage(Some(capability))?.access)?;
     }
-    let record = machine
+    let record = host
         .pool
         .grow(&request.volume_id, asked)
         .map_err(|error| match error {

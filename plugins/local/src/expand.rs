@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::machine::Volume;
+use crate::host::Volume;
 use crate::mkfs::{self, MkfsError};
 use crate::publish::Located;
 use crate::record::{Content, FsKind};
@@ -29,7 +29,7 @@ pub enum ExpandError {
     #[error(
         "volume {id}: growing a mounted ext4 needs CAP_SYS_RESOURCE, which this plugin was not \
          given; the device has the new size, and the file system takes it at the next stage: \
-         stop its users once"
+         stop its holders once"
     )]
     NotAllowed {
         /// The volume.

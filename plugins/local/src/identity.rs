@@ -12,14 +12,14 @@ use sutler_csi::proto::{
 use tonic::{Code, Request, Response, Status};
 
 use crate::answer::{Call, answer};
-use crate::machine::Machine;
+use crate::host::Host;
 use crate::refusal::Refusal;
 use crate::tools;
 use sutler_host::loopdev;
 
 /// The Identity service.
 #[derive(Debug, Clone)]
-pub struct IdentityService(pub Arc<Machine>);
+pub struct IdentityService(pub Arc<Host>);
 
 #[tonic::async_trait]
 impl Identity for IdentityService {
@@ -28,9 +28,9 @@ impl Identity for IdentityService {
         _: Request<GetPluginInfoRequest>,
     ) -> Result<Response<GetPluginInfoResponse>, Status> {
         let call = Call::shared("GetPluginInfo", String::new());
-        answer(&self.0, call, |machine| {
+        answer(&self.0, call, |host| {
             Ok(GetPluginInfoResponse {
-                name: machine.driver_name.clone(),
+                name: host.driver_name.clone(),
                 vendor_version: env!("CARGO_PKG_VERSION").to_owned(),
                 ..GetPluginInfoResponse::default()
             })
@@ -82,7 +82,7 @@ fn probe() -> Result<ProbeResponse, Refusal> {
     }
     if !loopdev::is_available() {
         let text = "/dev/loop-control is not there: load the kernel module loop and let the \
-                    plugin see the machine's /dev";
+                    plugin see the host's /dev";
         return Err(not_ready(text.to_owned()));
     }
     Ok(ProbeResponse { ready: Some(true) })

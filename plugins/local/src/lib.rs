@@ -1,4 +1,4 @@
-//! `sutler-local`: a CSI driver for a machine's own disk.
+//! `sutler-local`: a CSI driver for a node's own disk.
 //!
 //! A volume is an image file in a folder of its own, offered as an ext4 or xfs file system or
 //! as a raw block device through a loop device. The map of the parts:
@@ -20,9 +20,9 @@
 pub mod answer;
 pub mod controller;
 pub mod expand;
+pub mod host;
 pub mod identity;
 pub mod locks;
-pub mod machine;
 pub mod mkfs;
 pub mod node;
 pub mod pool;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use sutler_local::locks::Locks;
-use sutler_local::machine::{DRIVER_NAME, Machine};
+use sutler_local::host::{DRIVER_NAME, Host};
 use sutler_local::pool::Pool;
 use sutler_local::server::{serve, socket_path};
 use sutler_telemetry::logging;
@@ -15,14 +15,14 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Calls are answered on threads of their own; these only move bytes.
 const NETWORK_THREADS: usize = 2;
 
-/// A CSI driver for a machine's own disk.
+/// A CSI driver for a node's own disk.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 struct Args {
     /// The socket to listen on, as unix:///PATH
     #[arg(long, env = "CSI_ENDPOINT")]
     endpoint: String,
-    /// The orchestrator's name for this machine
+    /// The orchestrator's name for this node
     #[arg(long, value_parser = node_id)]
     node_id: String,
     /// Where the volumes are kept
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
 fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let socket = socket_path(&args.endpoint)?;
     let pool = Pool::open(&args.state_dir, args.capacity_bytes)?;
-    let machine = Arc::new(Machine {
+    let host = Arc::new(Host {
         pool,
         locks: Locks::default(),
         node_id: args.node_id,
@@ -90,6 +90,6 @@ fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
             }
             tracing::info!("stopping: calls in flight are finished, volumes stay as they are");
         };
-        Ok(serve(machine, &socket, stop).await?)
+        Ok(serve(host, &socket, stop).await?)
     })
 }

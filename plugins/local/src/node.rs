@@ -1,4 +1,4 @@
-//! The Node service: volumes become usable on this machine.
+//! The Node service: volumes become usable on this node.
 //!
 //! Owns the words of the requests and answers; `stage`, `publish` and `expand` do the work.
 
@@ -13,7 +13,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::answer::{Call, answer};
 use crate::controller::{here, not_offered, signed};
-use crate::machine::Machine;
+use crate::host::Host;
 use crate::publish::{self, Located, PublishAsked, PublishError};
 use crate::refusal::Refusal;
 use crate::{expand, request, stage};
@@ -27,7 +27,7 @@ const CAPABILITIES: [rpc::Type; 4] = [
 
 /// The Node service.
 #[derive(Debug, Clone)]
-pub struct NodeService(pub Arc<Machine>);
+pub struct NodeService(pub Arc<Host>);
 
 #[tonic::async_trait]
 impl Node for NodeService {
@@ -37,8 +37,8 @@ impl Node for NodeService {
     ) -> Result<Response<csi::NodeStageVolumeResponse>, Status> {
         let request = request.into_inner();
         let call = Call::exclusive("NodeStageVolume", request.volume_id.clone());
-        answer(&self.0, call, move |machine| {
-            stage_volume(machine, &request)
+        answer(&self.0, call, move |host| {
+            stage_volume(host, &request)
         })
         .await
     }
@@ -49,8 +49,8 @@ impl Node for NodeService {
     ) -> Result<Response<csi::NodeUnstageVolumeResponse>, Status> {
         let request = request.into_inner();
         let call = Call::exclusive("NodeUnstageVolume", request.volume_id.clone());
-        answer(&self.0, call, move |machine| {
-            unstage_volume(machine, &request)
+        answer(&self.0, call, move |host| {
+            unstage_volume(host, &request)
         })
         .await
     }
@@ -61,8 +61,8 @@ impl Node for NodeService {
     ) -> Result<Response<csi::NodePublishVolumeResponse>, Status> {
         let request = request.into_inner();
         let call = Call::exclusive("NodePublishVolume", request.volume_id.clone());
-        answer(&self.0, call, move |machine| {
-            publish_volume(machine, &request)
+        answer(&self.0, call, move |host| {
+            publish_volume(host, &request)
         })
         .await
     }
@@ -73,8 +73,8 @@ impl Node for NodeService {
     ) -> Result<Response<csi::NodeUnpublishVolumeResponse>, Status> {
         let request = request.into_inner();
         let call = Call::exclusive("NodeUnpublishVolume", request.volume_id.clone());
-        answer(&self.0, call, move |machine| {
-            unpublish_volume(machine, &request)
+        answer(&self.0, call, move |host| {
+            unpublish_volume(host, &request)
         })
         .await
     }
@@ -85,7 +85,7 @@ impl Node for NodeService {
     ) -> Result<Response<csi::NodeGetVolumeStatsResponse>, Status> {
         let request = request.into_inner();
         let call = Call::shared("NodeGetVolumeStats", request.volume_id.clone());
-        answer(&self.0, call, move |machine| stats(machine, &request)).await
+        answer(&self.0, call, move |host| stats(host, &request)).await
     }
 
     async fn node_expand_volume(
@@ -94,8 +94,8 @@ impl Node for NodeService {
     ) -> Result<Response<csi::NodeExpandVolumeResponse>, Status> {
         let request = request.into_inner();
         let call = Call::exclusive("NodeExpandVolume", request.volume_id.clone());
-        answer(&self.0, call, move |machine| {
-            expand_volume(machine, &request)
+        answer(&self.0, call, move |host| {
+            expand_volume(host, &request)
         })
         .await
     }
@@ -123,11 +123,11 @@ impl Node for NodeService {
         _: Request<csi::NodeGetInfoRequest>,
     ) -> Result<Response<csi::NodeGetInfoResponse>, Status> {
         let call = Call::shared("NodeGetInfo", String::new());
-        answer(&self.0, call, |machine| {
+        answer(&self.0, call, |host| {
             Ok(csi::NodeGetInfoResponse {
-                node_id: machine.node_id.clone(),
+                node_id: host.node_id.clone(),
                 max_volumes_per_node: 0,
-                accessible_topology: Some(here(machine)),
+                accessible_topology: Some(here(host)),
             })
         })
         .await
@@ -149,24 +149,24 @@ impl Node for NodeService {
 }
 
 fn stage_volume(
-    machine: &Machine,
+    host: &Host,
     request: &csi::NodeStageVolumeRequest,
 ) -> Result<csi::NodeStageVolumeResponse, Refusal> {
     request::required("volume_id", &request.volume_id)?;
     let staging = request::path("staging_target_path", &request.staging_target_path)?;
     let usage = request::usage(request.volume_capability.as_ref())?;
-    let volume = machine.volume(&request.volume_id)?;
+    let volume = host.volume(&request.volume_id)?;
     stage::stage(&volume, &staging, &usage.access)?;
     Ok(csi::NodeStageVolumeResponse {})
 }
 
 fn unstage_volume(
-    machine: &Machine,
+    host: &Host,
     request: &csi::NodeUnstageVolumeRequest,
 ) -> Result<csi::NodeUnstageVolumeResponse, Refusal> {
     request::required("volume_id", &request.volume_id)?;
     let staging = request::path("staging_target_path", &request.staging_target_path)?;
-    match machine.volume_if_known(&request.volume_id)? {
+    match host.volume_if_known(&request.volume_id)? {
         Some(volume) => stage::unstage(&volume, &staging)?,
         None => stage::nothing_at(&staging, &request.volume_id).map_err(|error| Refusal {
             code: Code::NotFound,
@@ -177,14 +177,14 @@ fn unstage_volume(
 }
 
 fn publish_volume(
-    machine: &Machine,
+    host: &Host,
     request: &csi::NodePublishVolumeRequest,
 ) -> Result<csi::NodePublishVolumeResponse, Refusal> {
     request::required("volume_id", &request.volume_id)?;
     let target = request::path("target_path", &request.target_path)?;
     let usage = request::usage(request.volume_capability.as_ref())?;
     let staging = request::path("staging_target_path", &request.staging_target_path)?;
-    let volume = machine.volume(&request.volume_id)?;
+    let volume = host.volume(&request.volume_id)?;
     stage::check_access(&volume, &usage.access)?;
     let read_only = request.readonly || usage.read_only;
     let single_writer = usage.single_writer;
@@ -199,24 +199,24 @@ fn publish_volume(
 }
 
 fn unpublish_volume(
-    machine: &Machine,
+    host: &Host,
     request: &csi::NodeUnpublishVolumeRequest,
 ) -> Result<csi::NodeUnpublishVolumeResponse, Refusal> {
     request::required("volume_id", &request.volume_id)?;
     let target = request::path("target_path", &request.target_path)?;
-    let volume = machine.volume_if_known(&request.volume_id)?;
+    let volume = host.volume_if_known(&request.volume_id)?;
     publish::unpublish(volume.as_ref(), &request.volume_id, &target)?;
     Ok(csi::NodeUnpublishVolumeResponse {})
 }
 
 fn stats(
-    machine: &Machine,
+    host: &Host,
     request: &csi::NodeGetVolumeStatsRequest,
 ) -> Result<csi::NodeGetVolumeStatsResponse, Refusal> {
     request::required("volume_id", &request.volume_id)?;
     request::required("volume_path", &request.volume_path)?;
     let path = PathBuf::from(&request.volume_path);
-    let volume = machine.volume(&request.volume_id)?;
+    let volume = host.volume(&request.volume_id)?;
     let usage = match publish::locate(&volume, &path)? {
         Located::Mounted { mount, .. } => filesystem_usage(&mount.target)?,
         Located::Node { .. } => {
@@ -259,14 +259,14 @@ fn filesystem_usage(path: &std::path::Path) -> Result<Vec<VolumeUsage>, Refusal>
 }
 
 fn expand_volume(
-    machine: &Machine,
+    host: &Host,
     request: &csi::NodeExpandVolumeRequest,
 ) -> Result<csi::NodeExpandVolumeResponse, Refusal> {
     request::required("volume_id", &request.volume_id)?;
     request::required("volume_path", &request.volume_path)?;
     let path = PathBuf::from(&request.volume_path);
     let asked = request::size(request.capacity_range.as_ref())?;
-    let volume = machine.volume(&request.volume_id)?;
+    let volume = host.volume(&request.volume_id)?;
     let located = publish::locate(&volume, &path)?;
     let bytes = expand::expand(&volume, &located, asked.required_bytes)?;
     Ok(csi::NodeExpandVolumeResponse {

@@ -1,4 +1,4 @@
-//! The volumes of this machine: files in the state directory, and the books about them.
+//! The volumes of this node: files in the state directory, and the books about them.
 //!
 //! Owns `<state>/volumes`:
 //!
@@ -39,7 +39,7 @@ const LOCK: &str = "lock";
 const CREATING: &str = ".creating-";
 const DELETING: &str = ".deleting-";
 
-/// Left to the rest of the machine when no pool size is given: one part in this many …
+/// Left to the rest of the host when no pool size is given: one part in this many …
 const RESERVE_PART: u64 = 20;
 /// … but no more than this.
 const RESERVE_BYTES_MAX: u64 = 10 * 1024 * MIB;

@@ -1,4 +1,4 @@
-//! A staged volume appears where its user looks for it.
+//! A staged volume appears where its holder looks for it.
 //!
 //! Owns target paths: makes them, binds the volume to them, removes them. A target is removed
 //! only when it is empty. Where a volume is published is read from the mount table.
@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::machine::Volume;
+use crate::host::Volume;
 use crate::record::Content;
 use crate::stage::LAYERS_MAX;
 use crate::steps::{Step, passed};

@@ -23,7 +23,7 @@ const FORMAT: u32 = 1;
 /// Longest record that is read; ours are below 2 KiB plus a name of 128 bytes.
 const RECORD_BYTES_MAX: u64 = 64 * 1024;
 
-/// A file system this driver makes.
+/// A file system this plugin makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FsKind {
@@ -56,7 +56,7 @@ impl fmt::Display for FsKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Content {
-    /// Bytes that only the user understands.
+    /// Bytes that only its holder understands.
     Block,
     /// A file system that we made.
     Filesystem {

@@ -17,8 +17,8 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
 use crate::controller::ControllerService;
+use crate::host::Host;
 use crate::identity::IdentityService;
-use crate::machine::Machine;
 use crate::node::NodeService;
 
 /// Longest path of a unix socket, without the zero byte at its end.
@@ -97,19 +97,19 @@ pub fn socket_path(endpoint: &str) -> Result<PathBuf, ServeError> {
 /// # Errors
 /// The socket cannot be made or serving failed.
 pub async fn serve(
-    machine: Arc<Machine>,
+    host: Arc<Host>,
     socket: &Path,
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let listener = listen(socket)?;
-    tracing::info!(socket = %socket.display(), node_id = machine.node_id, "serving");
+    tracing::info!(socket = %socket.display(), node_id = host.node_id, "serving");
     let served = Server::builder()
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
-        .add_service(IdentityServer::new(IdentityService(Arc::clone(&machine))))
+        .add_service(IdentityServer::new(IdentityService(Arc::clone(&host))))
         .add_service(ControllerServer::new(ControllerService(Arc::clone(
-            &machine,
+            &host,
         ))))
-        .add_service(NodeServer::new(NodeService(machine)))
+        .add_service(NodeServer::new(NodeService(host)))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop)
         .await;
     // The next start removes it too.

@@ -1,4 +1,4 @@
-//! A volume becomes a device, and a mounted file system, on this machine.
+//! A volume becomes a device, and a mounted file system, on this node.
 //!
 //! Owns attaching and the mount at the staging path. Every step asks the kernel what is there
 //! already, so a repeat after a kill goes on where the first call ended. Never formats.
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::machine::Volume;
+use crate::host::Volume;
 use crate::mkfs::{self, MkfsError};
 use crate::record::{Content, FsKind};
 use crate::steps::{Step, passed};

@@ -38,7 +38,7 @@ const XFS_BLOCKS_AT: usize = 8;
 pub enum Found {
     /// Only zeros.
     Blank,
-    /// A file system that this driver knows.
+    /// A file system that this plugin knows.
     Filesystem {
         /// Which.
         fs: FsKind,

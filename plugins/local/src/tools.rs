@@ -1,4 +1,4 @@
-//! The programs this driver starts, and starting them.
+//! The programs this plugin starts, and starting them.
 //!
 //! Owns the list, the search for what is missing and the text of a failure. They are found
 //! through PATH, take no input, and nothing of their output is believed but the exit status.

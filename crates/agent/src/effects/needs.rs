@@ -1,4 +1,4 @@
-//! What a plugin's definition says that the machine must have.
+//! What a plugin's definition says that the host must have.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -44,13 +44,13 @@ fn exists(plugin: &PluginName, need: &str, path: &str, hint: &str) -> Result<(),
     Err(missing(
         plugin,
         need,
-        &format!("{path} does not exist on this machine"),
+        &format!("{path} does not exist on this host"),
     )
     .hint(hint))
 }
 
 fn missing(plugin: &PluginName, need: &str, raw: &str) -> Problem {
-    let what = format!("plugin {plugin} needs {need:?}, which this machine does not have");
+    let what = format!("plugin {plugin} needs {need:?}, which this host does not have");
     Problem::new(ErrorKind::Unavailable, what).raw(raw)
 }
 

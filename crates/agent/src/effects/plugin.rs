@@ -19,8 +19,8 @@ use sutler_telemetry::chain;
 use super::evidence::sockets_below;
 use super::needs::check_needs;
 use super::plugin_spec::{Rendered, plugin_spec, rendered};
+use crate::host::{Host, blocking, plugin_container};
 use crate::layout::make_private_dir;
-use crate::machine::{Machine, blocking, plugin_container};
 use crate::problems;
 
 /// Used when a definition was recorded with an unreadable time; `checked` refuses those.
@@ -29,13 +29,13 @@ const STOP_DEFAULT_MS: u64 = 30_000;
 /// A plugin as its effects see it.
 #[derive(Clone)]
 pub(crate) struct Subject {
-    pub machine: Arc<Machine>,
+    pub host: Arc<Host>,
     pub agent_id: Option<AgentId>,
     pub wanted: DesiredPlugin,
 }
 
 impl Subject {
-    /// Checks what the machine must have, fills in the definition, makes the folders.
+    /// Checks what the host must have, fills in the definition, makes the folders.
     pub(crate) async fn prepare(&self) -> Result<(), Problem> {
         let filled = self.rendered()?;
         let (name, needs) = (
@@ -57,34 +57,34 @@ impl Subject {
 
     /// Removes what an earlier run left and starts the container.
     pub(crate) async fn start(&self, image: Arc<Image>) -> Result<(), Problem> {
-        let user = self.user();
+        let owner = self.owner();
         let id = plugin_container(&self.wanted.name);
         let act = |verb: &'static str| {
-            let user = user.clone();
-            move |cause| problems::of_act(&user, verb, cause)
+            let owner = owner.clone();
+            move |cause| problems::of_act(&owner, verb, cause)
         };
-        self.machine
+        self.host
             .remove_container(&id)
             .await
             .map_err(act("cleaned up after"))?;
         let filled = self.rendered()?;
-        check_own_mounts(&user, &filled)?;
+        check_own_mounts(&owner, &filled)?;
         remove_stale_socket(&filled)
             .map_err(|error| act("given its socket folder")(error.to_string()))?;
         let rootfs = self
-            .machine
+            .host
             .mount_rootfs(&id, image.layers.clone())
             .await
             .map_err(act("given its file system"))?;
-        let spec = plugin_spec(&self.machine, &self.wanted, filled, (&image.config, rootfs));
+        let spec = plugin_spec(&self.host, &self.wanted, filled, (&image.config, rootfs));
         if spec.args.is_empty() {
-            let what = format!("the image of {user} names no command");
+            let what = format!("the image of {owner} names no command");
             return Err(Problem::new(ErrorKind::Invalid, what)
                 .hint("give the command in args of its definition"));
         }
-        match self.machine.containers.start(&spec).await {
+        match self.host.containers.start(&spec).await {
             Ok(_) => Ok(()),
-            Err(error) => Err(problems::of_start(&user, &error)),
+            Err(error) => Err(problems::of_start(&owner, &error)),
         }
     }
 
@@ -92,11 +92,11 @@ impl Subject {
     /// removed and started again.
     pub(crate) async fn watch(&self) -> ContainerEnd {
         let id = plugin_container(&self.wanted.name);
-        match self.machine.watch(&id).await {
+        match self.host.watch(&id).await {
             Ok(end) => end,
             Err(cause) => {
                 tracing::warn!(plugin = %self.wanted.name, cause, "container cannot be followed");
-                self.machine.lost(&id, false).await
+                self.host.lost(&id, false).await
             }
         }
     }
@@ -108,7 +108,7 @@ impl Subject {
             Ok(()) => PluginEvent::Halted { run, evidence },
             Err(cause) => PluginEvent::Faltered {
                 run,
-                problem: problems::of_act(&self.user(), "stopped", cause),
+                problem: problems::of_act(&self.owner(), "stopped", cause),
             },
         }
     }
@@ -121,19 +121,19 @@ impl Subject {
             .stop_timeout_ms()
             .unwrap_or(STOP_DEFAULT_MS);
         let grace = Duration::from_millis(grace_ms);
-        match self.machine.containers.stop(&id, grace, None).await {
-            Ok(Ended::Lost) => return self.machine.remove_container(&id).await,
+        match self.host.containers.stop(&id, grace, None).await {
+            Ok(Ended::Lost) => return self.host.remove_container(&id).await,
             Ok(Ended::Exited(_))
             | Err(ContainerError::NotFound { .. } | ContainerError::NeverStarted { .. }) => {}
             Err(error) => return Err(chain(&error)),
         }
-        let dir = self.machine.layout.rootfs_of(&id);
+        let dir = self.host.layout.rootfs_of(&id);
         blocking(move || Rootfs::unmount(&dir).map_err(|error| chain(&error))).await
     }
 
     async fn evidence(&self) -> Evidence {
         let id = plugin_container(&self.wanted.name);
-        let log_tail = self.machine.tail(&id).await;
+        let log_tail = self.host.tail(&id).await;
         let Ok(filled) = self.rendered() else {
             return Evidence {
                 log_tail,
@@ -146,7 +146,7 @@ impl Subject {
                 sockets: Vec::new(),
             };
         }
-        let upper = self.machine.layout.rootfs_of(&id).join("upper");
+        let upper = self.host.layout.rootfs_of(&id).join("upper");
         let folder = Path::new(&self.wanted.definition.endpoint)
             .parent()
             .map_or_else(|| "/".into(), Path::to_owned);
@@ -164,46 +164,46 @@ impl Subject {
     /// Removes the container. The plugin's own data stays: we never delete what we did not make.
     pub(crate) async fn clear(&self, run: u64) -> PluginEvent {
         let id = plugin_container(&self.wanted.name);
-        match self.machine.remove_container(&id).await {
+        match self.host.remove_container(&id).await {
             Ok(()) => {
                 // A later plugin of this name makes it anew; one that is not empty stays.
-                let volumes = self.machine.layout.volumes_of(&self.wanted.name);
+                let volumes = self.host.layout.volumes_of(&self.wanted.name);
                 let _ = fs::remove_dir(volumes);
                 PluginEvent::Cleared
             }
             Err(cause) => PluginEvent::Faltered {
                 run,
-                problem: problems::of_act(&self.user(), "removed", cause),
+                problem: problems::of_act(&self.owner(), "removed", cause),
             },
         }
     }
 
-    /// Fills in the definition for this machine.
+    /// Fills in the definition for this host.
     pub(crate) fn rendered(&self) -> Result<Rendered, Problem> {
-        rendered(&self.machine, self.agent_id, &self.wanted)
+        rendered(&self.host, self.agent_id, &self.wanted)
     }
 
     fn folder(&self, act: &str, cause: &str) -> Problem {
-        let what = format!("{} could not be {act}", self.user());
+        let what = format!("{} could not be {act}", self.owner());
         Problem::new(ErrorKind::Unavailable, what)
             .said_by(SaidBy::Kernel)
             .raw(cause)
     }
 
-    fn user(&self) -> String {
-        user(&self.wanted.name)
+    fn owner(&self) -> String {
+        owner(&self.wanted.name)
     }
 }
 
 /// Names a plugin in texts.
-pub(crate) fn user(name: &PluginName) -> String {
+pub(crate) fn owner(name: &PluginName) -> String {
     format!("plugin {name}")
 }
 
 /// Refuses to mount what the plugin itself may have put in place of a folder of its own, such as
 /// a link to the host's: an earlier run of it could write there. What is not there is told by the
 /// runtime.
-fn check_own_mounts(user: &str, filled: &Rendered) -> Result<(), Problem> {
+fn check_own_mounts(owner: &str, filled: &Rendered) -> Result<(), Problem> {
     let own = [&filled.state_dir, &filled.socket_dir, &filled.volumes_dir];
     for source in filled.mounts.iter().map(|mount| &mount.source) {
         let inside = own
@@ -218,7 +218,7 @@ fn check_own_mounts(user: &str, filled: &Rendered) -> Result<(), Problem> {
             Err(error) if error.is_absent() => continue,
             Err(error) => chain(&error),
         };
-        let what = format!("{user} cannot be given {}", source.display());
+        let what = format!("{owner} cannot be given {}", source.display());
         return Err(Problem::new(ErrorKind::Conflict, what)
             .said_by(SaidBy::Kernel)
             .raw(found)

@@ -1,5 +1,5 @@
 //! A plugin's container as the runtime is asked for it: the definition with its templates
-//! filled in for this machine.
+//! filled in for this host.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,40 +13,40 @@ use sutler_images::ImageConfig;
 use sutler_runtime::{ContainerSpec, MountSpec, Propagation};
 
 use super::task_spec::{command, environment, stop_signal, working_dir};
-use crate::machine::{Machine, plugin_container};
+use crate::host::{Host, plugin_container};
 
 /// The variable by which the CSI spec tells a plugin where to listen.
 const ENDPOINT_VARIABLE: &str = "CSI_ENDPOINT";
 
-/// A definition filled in for this machine.
+/// A definition filled in for this host.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Rendered {
     pub args: Vec<String>,
     pub env: BTreeMap<String, String>,
     pub mounts: Vec<MountSpec>,
-    /// The folder that is mounted for the socket, on the machine.
+    /// The folder that is mounted for the socket, on the host.
     pub socket_dir: PathBuf,
-    /// The socket, on the machine.
+    /// The socket, on the host.
     pub socket: PathBuf,
-    /// The plugin's own data, on the machine.
+    /// The plugin's own data, on the host.
     pub state_dir: PathBuf,
-    /// Its volumes, on the machine and in the container.
+    /// Its volumes, on the host and in the container.
     pub volumes_dir: PathBuf,
 }
 
 /// Fills in a definition.
 pub(crate) fn rendered(
-    machine: &Machine,
+    host: &Host,
     agent_id: Option<AgentId>,
     plugin: &DesiredPlugin,
 ) -> Result<Rendered, Problem> {
     let definition = &plugin.definition;
     let endpoint = Path::new(&definition.endpoint);
-    let socket_dir = machine.layout.plugin_sockets(&plugin.name);
+    let socket_dir = host.layout.plugin_sockets(&plugin.name);
     let socket = socket_dir.join(endpoint.file_name().unwrap_or_default());
     check_socket_path(plugin, &socket)?;
-    let state_dir = machine.layout.plugin_state(&plugin.name);
-    let context = context(machine, agent_id, plugin, &state_dir);
+    let state_dir = host.layout.plugin_state(&plugin.name);
+    let context = context(host, agent_id, plugin, &state_dir);
     let fill = |text: &String| render(text, &context).map_err(|error| template(plugin, &error));
     let args = definition
         .args
@@ -62,7 +62,7 @@ pub(crate) fn rendered(
         ENDPOINT_VARIABLE.to_owned(),
         format!("unix://{}", definition.endpoint),
     );
-    let volumes = machine.layout.volumes_of(&plugin.name);
+    let volumes = host.layout.volumes_of(&plugin.name);
     let mut mounts = vec![shared(volumes.clone(), volumes.clone())];
     mounts.push(MountSpec::bind(
         &socket_dir,
@@ -94,7 +94,7 @@ pub(crate) fn rendered(
 
 /// Builds the specification.
 pub(crate) fn plugin_spec(
-    machine: &Machine,
+    host: &Host,
     plugin: &DesiredPlugin,
     filled: Rendered,
     image: (&ImageConfig, PathBuf),
@@ -112,15 +112,15 @@ pub(crate) fn plugin_spec(
     spec.host_network = definition.host_network;
     spec.host_pid = definition.host_pid;
     spec.host_ipc = definition.host_ipc;
-    // Drivers take the machine's name for their node id when nothing else is given.
+    // Drivers take the host's name for their node id when nothing else is given.
     spec.host_uts = true;
     spec.rootfs_propagation = Propagation::RShared;
-    spec.cgroup_parent = machine.layout.cgroup();
+    spec.cgroup_parent = host.layout.cgroup();
     spec
 }
 
 fn context(
-    machine: &Machine,
+    host: &Host,
     agent_id: Option<AgentId>,
     plugin: &DesiredPlugin,
     state_dir: &Path,
@@ -129,7 +129,7 @@ fn context(
     let values = BTreeMap::from([
         ("endpoint.url", format!("unix://{endpoint}")),
         ("endpoint.path", endpoint.clone()),
-        ("agent.name", machine.name.to_string()),
+        ("agent.name", host.name.to_string()),
         (
             "agent.id",
             agent_id.map(|id| id.to_string()).unwrap_or_default(),
@@ -138,7 +138,7 @@ fn context(
         ("state_dir", state_dir.to_string_lossy().into_owned()),
         (
             "volumes_dir",
-            machine
+            host
                 .layout
                 .volumes_of(&plugin.name)
                 .to_string_lossy()
@@ -169,7 +169,7 @@ fn check_socket_path(plugin: &DesiredPlugin, socket: &Path) -> Result<(), Proble
         return Ok(());
     }
     let what = format!(
-        "the socket of plugin {} would have a path of {bytes} bytes on this machine; the kernel \
+        "the socket of plugin {} would have a path of {bytes} bytes on this host; the kernel \
          takes {SOCKET_PATH_BYTES_MAX}",
         plugin.name
     );

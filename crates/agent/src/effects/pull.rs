@@ -8,7 +8,7 @@ use sutler_api::task::PullProgressView;
 use sutler_ids::{Bytes, Problem};
 use sutler_images::{Digest, Image, ImageReference, PullOptions, PullPolicy, PullProgress};
 
-use crate::machine::{Machine, blocking};
+use crate::host::{Host, blocking};
 use crate::problems;
 
 /// Least time between two reports of progress: quick enough for an eye, no load for the master.
@@ -18,7 +18,7 @@ const TELL_EVERY: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     /// Who, for texts: `task x`, `plugin y`.
-    pub user: String,
+    pub owner: String,
     /// The reference as given.
     pub reference: String,
     /// Whether to ask the registry even if it was resolved before.
@@ -31,43 +31,43 @@ pub(crate) struct Wanted {
 
 /// Has the image here.
 pub(crate) async fn pull(
-    machine: &Machine,
+    host: &Host,
     wanted: Wanted,
     tell: impl Fn(PullProgressView) + Send + Sync + 'static,
 ) -> Result<Arc<Image>, Problem> {
-    if let Some(image) = kept(machine, wanted.pinned.as_deref()).await {
+    if let Some(image) = kept(host, wanted.pinned.as_deref()).await {
         return Ok(Arc::new(image));
     }
     let reference: ImageReference = wanted.reference.parse().map_err(|error| {
         let error: sutler_images::ReferenceError = error;
-        problems::of_reference(&wanted.user, &wanted.reference, error.to_string())
+        problems::of_reference(&wanted.owner, &wanted.reference, error.to_string())
     })?;
-    let mut options = PullOptions::new(machine.auth.clone());
+    let mut options = PullOptions::new(host.auth.clone());
     if wanted.always {
         options.policy = PullPolicy::Always;
     }
     let meter = Meter::new(tell);
     options.progress = Arc::new(move |step| meter.on_step(&step));
-    match machine.images.ensure(&reference, &options).await {
+    match host.images.ensure(&reference, &options).await {
         Ok(image) => Ok(Arc::new(image)),
-        Err(error) => match kept(machine, wanted.fallback.as_deref()).await {
+        Err(error) => match kept(host, wanted.fallback.as_deref()).await {
             Some(image) => {
                 let raw = sutler_telemetry::chain(&error);
                 tracing::warn!(
-                    user = wanted.user,
+                    owner = wanted.owner,
                     raw,
                     "image source is gone, using the kept one"
                 );
                 Ok(Arc::new(image))
             }
-            None => Err(problems::of_image(&wanted.user, &reference, &error)),
+            None => Err(problems::of_image(&wanted.owner, &reference, &error)),
         },
     }
 }
 
-async fn kept(machine: &Machine, digest: Option<&str>) -> Option<Image> {
+async fn kept(host: &Host, digest: Option<&str>) -> Option<Image> {
     let digest: Digest = digest?.parse().ok()?;
-    let images = machine.images.clone();
+    let images = host.images.clone();
     let found = blocking(move || images.get(&digest).map_err(|e| sutler_telemetry::chain(&e)));
     found.await.ok().flatten()
 }

@@ -13,7 +13,7 @@ use sutler_runtime::ContainerError;
 use sutler_telemetry::chain;
 
 use super::task_spec::{Place, task_spec};
-use crate::machine::{Machine, blocking, task_container};
+use crate::host::{Host, blocking, task_container};
 use crate::pins::{Pins, Volumes};
 use crate::problems;
 
@@ -21,44 +21,44 @@ use crate::problems;
 pub(crate) struct Start {
     pub image: Arc<Image>,
     pub launch: Launch,
-    /// Those of the plugins that may do as they like on this machine anyway.
+    /// Those of the plugins that may do as they like on this host anyway.
     pub privileged: BTreeSet<PluginName>,
 }
 
 /// Mounts the root file system and starts the container.
-pub(crate) async fn start(machine: &Machine, task: &TaskSpec, start: Start) -> TaskEvent {
-    TaskEvent::Started(try_start(machine, task, start).await)
+pub(crate) async fn start(host: &Host, task: &TaskSpec, start: Start) -> TaskEvent {
+    TaskEvent::Started(try_start(host, task, start).await)
 }
 
 async fn try_start(
-    machine: &Machine,
+    host: &Host,
     task: &TaskSpec,
     start: Start,
 ) -> Result<sutler_api::Timestamp, Problem> {
     let image = start.image;
-    let user = user(&task.task_id);
+    let owner = owner(&task.task_id);
     let id = task_container(&task.task_id);
-    let rootfs = machine
+    let rootfs = host
         .mount_rootfs(&id, image.layers.clone())
         .await
         .map_err(|cause| {
-            problems::of_act(&user, "given its file system", cause)
+            problems::of_act(&owner, "given its file system", cause)
                 .hint("check the disk under the state directory, then run it again")
         })?;
-    let pins = Pins::of(&machine.layout, &id);
+    let pins = Pins::of(&host.layout, &id);
     let place = Place {
         rootfs,
-        cgroup: machine.layout.cgroup(),
+        cgroup: host.layout.cgroup(),
         volumes: pinned(&pins, start.launch.volumes, start.privileged).await?,
     };
     let spec = task_spec(task, &image.config, place)?;
-    let started = machine.containers.start(&spec).await;
+    let started = host.containers.start(&spec).await;
     if !task.volumes.is_empty() {
         unpin(&task.task_id, pins).await;
     }
     match started {
         Ok(started) => Ok(started.started_at),
-        Err(error) => Err(problems::of_start(&user, &error)),
+        Err(error) => Err(problems::of_start(&owner, &error)),
     }
 }
 
@@ -87,8 +87,8 @@ async fn unpin(task_id: &TaskId, pins: Pins) {
 }
 
 /// Follows the container to its end.
-pub(crate) async fn wait(machine: &Machine, task_id: &TaskId) -> TaskEvent {
-    match machine.watch(&task_container(task_id)).await {
+pub(crate) async fn wait(host: &Host, task_id: &TaskId) -> TaskEvent {
+    match host.watch(&task_container(task_id)).await {
         Ok(end) => TaskEvent::Ended(end),
         Err(cause) => faltered(task_id, Act::Wait, "looked after", cause),
     }
@@ -96,11 +96,11 @@ pub(crate) async fn wait(machine: &Machine, task_id: &TaskId) -> TaskEvent {
 
 /// Stops the container. Its watch tells the end, so there is nothing to tell on success.
 pub(crate) async fn stop(
-    machine: &Machine,
+    host: &Host,
     task_id: &TaskId,
     grace: Duration,
 ) -> Option<TaskEvent> {
-    match machine
+    match host
         .containers
         .stop(&task_container(task_id), grace, None)
         .await
@@ -111,11 +111,11 @@ pub(crate) async fn stop(
 }
 
 /// Cleans up after the container.
-pub(crate) async fn clean(machine: &Machine, task_id: &TaskId, how: CleanUp) -> TaskEvent {
+pub(crate) async fn clean(host: &Host, task_id: &TaskId, how: CleanUp) -> TaskEvent {
     let id = task_container(task_id);
     let result = match how {
-        CleanUp::KeepLogs => machine.remove_rootfs(&id).await,
-        CleanUp::All => machine.remove_container(&id).await,
+        CleanUp::KeepLogs => host.remove_rootfs(&id).await,
+        CleanUp::All => host.remove_container(&id).await,
     };
     match result {
         Ok(()) => TaskEvent::Cleaned,
@@ -124,8 +124,8 @@ pub(crate) async fn clean(machine: &Machine, task_id: &TaskId, how: CleanUp) -> 
 }
 
 /// Removes everything of the task.
-pub(crate) async fn clear(machine: &Machine, task_id: &TaskId) -> TaskEvent {
-    match machine.remove_container(&task_container(task_id)).await {
+pub(crate) async fn clear(host: &Host, task_id: &TaskId) -> TaskEvent {
+    match host.remove_container(&task_container(task_id)).await {
         Ok(()) => TaskEvent::Cleared,
         Err(cause) => faltered(task_id, Act::Clear, "forgotten", cause),
     }
@@ -134,11 +134,11 @@ pub(crate) async fn clear(machine: &Machine, task_id: &TaskId) -> TaskEvent {
 fn faltered(task_id: &TaskId, act: Act, verb: &str, cause: String) -> TaskEvent {
     TaskEvent::Faltered {
         act,
-        problem: problems::of_act(&user(task_id), verb, cause),
+        problem: problems::of_act(&owner(task_id), verb, cause),
     }
 }
 
 /// Names a task in texts.
-pub(crate) fn user(task_id: &TaskId) -> String {
+pub(crate) fn owner(task_id: &TaskId) -> String {
     format!("task {task_id}")
 }

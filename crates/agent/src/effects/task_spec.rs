@@ -11,7 +11,7 @@ use sutler_images::ImageConfig;
 use sutler_node_core::task::VolumeAt;
 use sutler_runtime::{ContainerSpec, DeviceSpec, EnvVar, Limits, MountSpec, Signal};
 
-use crate::machine::task_container;
+use crate::host::task_container;
 
 /// Where a task's container runs.
 pub(crate) struct Place {
@@ -63,7 +63,7 @@ pub(crate) fn task_spec(
         spec.mounts.push(mount);
         match at.access {
             AccessType::Mount => {}
-            // The node alone would be refused by the container's device rules.
+            // The device node alone would be refused by the container's device rules.
             AccessType::Block => spec.devices.push(DeviceSpec {
                 path: PathBuf::from(&at.path),
                 read_only: volume.read_only,

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::config::MasterAddress;
 use crate::error::StartError;
 
-/// Time to connect: longer than a busy machine needs, shorter than a person waits.
+/// Time to connect: longer than a busy host needs, shorter than a person waits.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// Time for a short call; the master answers once it has synced its store.
@@ -115,7 +115,7 @@ impl MasterClient {
         self.loopback
     }
 
-    /// Announces this machine.
+    /// Announces this node.
     pub(crate) async fn register(&self, register: &Register) -> Result<Registered, ClientError> {
         let act = "register";
         let response = self.post_json(act, "register", register).await?;

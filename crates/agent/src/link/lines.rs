@@ -5,7 +5,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use sutler_api::agent::ToAgent;
 
-/// Longest line: the whole wanted state of a machine with thousands of tasks is some megabytes.
+/// Longest line: the whole wanted state of a node with thousands of tasks is some megabytes.
 const LINE_BYTES_MAX: usize = 64 << 20;
 
 /// Reads one JSON object a line.

@@ -18,8 +18,8 @@ use super::Shell;
 use super::timers::Wake;
 use super::turn::Turn;
 use crate::event::Event;
+use crate::host::{Host, blocking};
 use crate::journal::ImageUseRecord;
-use crate::machine::{Machine, blocking};
 
 /// Time between two collections, in milliseconds.
 const COLLECT_EVERY_MS: u64 = 3_600_000;
@@ -67,8 +67,8 @@ impl Collector {
     }
 
     /// A task ended, so its image may be free; looked at only when the disk asks for it.
-    pub(super) fn task_ended(&mut self, machine: &Machine) {
-        if disk_used_percent(machine.layout.root()) > DISK_FULL_PERCENT {
+    pub(super) fn task_ended(&mut self, host: &Host) {
+        if disk_used_percent(host.layout.root()) > DISK_FULL_PERCENT {
             self.asked = true;
         }
     }
@@ -88,7 +88,7 @@ impl Shell {
             return self.timers.set_at_latest(at, Wake::Collect);
         }
         let in_use = self.images_in_use();
-        let images = self.ground.machine.images.clone();
+        let images = self.ground.host.images.clone();
         let gate = self.collector.gate();
         self.collector.running = true;
         self.spawn("agent.images.collect".to_owned(), async move {

@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 use super::Shell;
 use super::timers::Wake;
 use super::turn::{Todo, Turn};
-use crate::effects::plugin::{Subject, user};
+use crate::effects::plugin::{Subject, owner};
 use crate::effects::probe::{Classes, capacities, probe};
 use crate::effects::pull::{Wanted, pull};
 use crate::event::{Event, Talk};
@@ -99,7 +99,7 @@ impl Shell {
         let Some(cell) = self.plugins.get_mut(name) else {
             return;
         };
-        let agent = &self.ground.machine.name;
+        let agent = &self.ground.host.name;
         let before = cell.machine.report(agent, &cell.free);
         let run = cell.machine.run();
         let step = cell.machine.on_event(event, Self::now());
@@ -262,14 +262,14 @@ impl Shell {
             return;
         };
         let wanted = Wanted {
-            user: user(&plugin),
+            owner: owner(&plugin),
             reference: cell.machine.wanted().definition.image.clone(),
             always: cell.machine.is_upgrade(),
             pinned: None,
             // A plugin whose volumes are in use must come back even if its source is gone.
             fallback: cell.machine.digest().map(str::to_owned),
         };
-        let machine = Arc::clone(&self.ground.machine);
+        let host = Arc::clone(&self.ground.host);
         let gate = self.collector.gate();
         let (events, id) = (self.events.clone(), plugin.clone());
         let tell = move |progress| {
@@ -280,7 +280,7 @@ impl Shell {
         let id = plugin.clone();
         let pull = self.spawn(name, async move {
             let _open = gate.read_owned().await;
-            let result = pull(&machine, wanted, tell).await;
+            let result = pull(&host, wanted, tell).await;
             Event::PluginPulled(id, run, result)
         });
         self.with_cell(&plugin, |cell| cell.pull = Some(pull));
@@ -294,7 +294,7 @@ impl Shell {
 
     fn subject(&self, plugin: &PluginName) -> Option<Subject> {
         Some(Subject {
-            machine: Arc::clone(&self.ground.machine),
+            host: Arc::clone(&self.ground.host),
             agent_id: self.identity.map(|identity| identity.agent_id),
             wanted: self.plugins.get(plugin)?.machine.wanted().clone(),
         })
@@ -357,7 +357,7 @@ impl Shell {
 
     /// Tells the master of plugins whose report has changed, and drops those that are gone.
     pub(super) fn tell_plugins(&mut self, touched: &BTreeSet<PluginName>) {
-        let agent = self.ground.machine.name.clone();
+        let agent = self.ground.host.name.clone();
         for name in touched {
             let Some(cell) = self.plugins.get_mut(name) else {
                 continue;

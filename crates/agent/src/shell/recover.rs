@@ -28,8 +28,8 @@ use super::{Ground, Shell, ShellEnd, TEAR_DOWN_WITHIN};
 use crate::effects::{plugin, task};
 use crate::error::StartError;
 use crate::journal::{DamagedRecord, Journal};
-use crate::machine::{
-    Machine, Owner, blocking, exited, owner_of, plugin_container, task_container,
+use crate::host::{
+    Host, Owner, blocking, exited, owner_of, plugin_container, task_container,
 };
 use crate::pins;
 use crate::problems;
@@ -44,17 +44,17 @@ impl Shell {
         let journal = load(&ground).await?;
         if let Some(what) = journal.damaged_identity() {
             return Err(ShellEnd::Fatal(StartError::DamagedIdentity {
-                path: ground.machine.layout.journal(),
+                path: ground.host.layout.journal(),
                 what: what.to_owned(),
             }));
         }
         let rebooted = journal
             .boot
             .as_ref()
-            .is_some_and(|boot| boot.boot_id != ground.machine.facts.boot_id);
-        let mut seen = look(&ground.machine, rebooted).await?;
+            .is_some_and(|boot| boot.boot_id != ground.host.facts.boot_id);
+        let mut seen = look(&ground.host, rebooted).await?;
         // Only now: starts that were under way have ended and have what they need.
-        let layout = ground.machine.layout.clone();
+        let layout = ground.host.layout.clone();
         let unpin = move || pins::take_away_all(&layout).map_err(|error| chain(&error));
         if let Err(cause) = blocking(unpin).await {
             tracing::error!(
@@ -68,12 +68,12 @@ impl Shell {
         let mut shell = Self::bare(ground, &journal)?;
         let mut turn = Turn::default();
         // Written each time: a journal that cannot be written is found out before anything is done.
-        turn.pages.boot(&shell.ground.machine.facts.boot_id);
+        turn.pages.boot(&shell.ground.host.facts.boot_id);
         shell.take_up_tasks(journal.tasks, &journal.damaged_tasks, &mut seen, &mut turn);
         shell.take_up_plugins(journal.plugins, &mut seen, &mut turn);
         shell.note_damage(&journal.damaged_tasks, &journal.damaged_others, &mut turn);
         shell.remove_strays(&seen).await;
-        shell.storage.retain_users(shell.users());
+        shell.storage.retain_holders(shell.holders());
         shell.ask_capacities(&mut turn);
         shell.timers.set(Self::now(), Wake::Collect);
         match shell.commit_and_act(turn).await {
@@ -89,9 +89,9 @@ impl Shell {
         // Unbounded: storage tells one event for each operation, volume or wish of ours.
         let (to_us, from_storage) = mpsc::unbounded_channel();
         let config = StorageConfig {
-            volumes_dir: ground.machine.layout.volumes(),
-            agent_name: ground.machine.name.clone(),
-            boot_id: ground.machine.facts.boot_id.clone(),
+            volumes_dir: ground.host.layout.volumes(),
+            agent_name: ground.host.name.clone(),
+            boot_id: ground.host.facts.boot_id.clone(),
             store: ground.store.clone(),
             look_within: storage::LOOK_WITHIN,
         };
@@ -165,7 +165,7 @@ impl Shell {
         others
             .iter()
             .for_each(|record| turn.pages.delete_damaged(record));
-        let journal = self.ground.machine.layout.journal();
+        let journal = self.ground.host.layout.journal();
         self.problem = Some(
             Problem::new(
                 ErrorKind::Internal,
@@ -179,17 +179,17 @@ impl Shell {
 
     /// Removes containers and file systems that no record knows.
     async fn remove_strays(&self, seen: &Seen) {
-        let machine = &self.ground.machine;
+        let host = &self.ground.host;
         for id in seen.keys().filter(|id| owner_of(id).is_some()) {
             let Ok(id) = ContainerId::new(id.as_str()) else {
                 continue;
             };
             tracing::warn!(container_id = %id, "a container without record is removed");
-            if let Err(cause) = machine.remove_container(&id).await {
+            if let Err(cause) = host.remove_container(&id).await {
                 tracing::error!(container_id = %id, cause, "it cannot be removed");
             }
         }
-        let Ok(entries) = fs::read_dir(machine.layout.rootfs()) else {
+        let Ok(entries) = fs::read_dir(host.layout.rootfs()) else {
             return;
         };
         for entry in entries.flatten() {
@@ -200,7 +200,7 @@ impl Shell {
                 None => true,
             };
             if let (false, Ok(id)) = (known, ContainerId::new(name))
-                && let Err(cause) = machine.remove_rootfs(&id).await
+                && let Err(cause) = host.remove_rootfs(&id).await
             {
                 tracing::error!(container_id = %id, cause, "a stray file system stays");
             }
@@ -208,7 +208,7 @@ impl Shell {
     }
 
     /// Lists who may hold which volume: the storage provider lets all others go.
-    fn users(&self) -> Vec<(VolumeId, TaskId)> {
+    fn holders(&self) -> Vec<(VolumeId, TaskId)> {
         let holders = self
             .tasks
             .iter()
@@ -237,8 +237,8 @@ async fn load(ground: &Arc<Ground>) -> Result<Journal, ShellEnd> {
 }
 
 /// Looks at every container of this agent.
-async fn look(machine: &Machine, rebooted: bool) -> Result<Seen, ShellEnd> {
-    let adopted = machine.containers.adopt().await.map_err(|error| {
+async fn look(host: &Host, rebooted: bool) -> Result<Seen, ShellEnd> {
+    let adopted = host.containers.adopt().await.map_err(|error| {
         ShellEnd::Fatal(StartError::Adopt {
             cause: chain(&error),
         })
@@ -250,10 +250,10 @@ async fn look(machine: &Machine, rebooted: bool) -> Result<Seen, ShellEnd> {
                 started_at: started.started_at,
             },
             AdoptedState::Exited(record) => ContainerSeen::Ended(exited(&record)),
-            AdoptedState::Lost => ContainerSeen::Ended(machine.lost(&container.id, rebooted).await),
+            AdoptedState::Lost => ContainerSeen::Ended(host.lost(&container.id, rebooted).await),
             AdoptedState::NeverStarted(failure) => {
-                let user = user_of(container.id.as_str());
-                let problem = failure.map(|f| problems::of_start_failure(&user, &f));
+                let owner = owner_text(container.id.as_str());
+                let problem = failure.map(|f| problems::of_start_failure(&owner, &f));
                 ContainerSeen::NeverStarted(problem)
             }
         };
@@ -271,10 +271,10 @@ fn allow_for_boot(tasks: &[TaskRecord], seen: &mut Seen) {
     }
 }
 
-fn user_of(id: &str) -> String {
+fn owner_text(id: &str) -> String {
     match owner_of(id) {
-        Some(Owner::Task(task_id)) => task::user(&task_id),
-        Some(Owner::Plugin(name)) => plugin::user(&name),
+        Some(Owner::Task(task_id)) => task::owner(&task_id),
+        Some(Owner::Plugin(name)) => plugin::owner(&name),
         None => format!("container {id}"),
     }
 }

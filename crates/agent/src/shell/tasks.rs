@@ -129,7 +129,7 @@ impl Shell {
     }
 
     /// Ends the tasks that still pull for a volume that could not be made.
-    pub(super) fn fail_users_of(&mut self, report: &VolumeReport, turn: &mut Turn) {
+    pub(super) fn fail_holders_of(&mut self, report: &VolumeReport, turn: &mut Turn) {
         let (VolumeState::Failed, Some(problem)) = (report.state, &report.problem) else {
             return;
         };
@@ -139,8 +139,8 @@ impl Shell {
             volumes.any(|volume| volume.volume_id == volume_id)
         };
         let cells = self.tasks.iter().filter(|(_, cell)| uses(cell));
-        let users: Vec<TaskId> = cells.map(|(task_id, _)| task_id.clone()).collect();
-        for task_id in users {
+        let holders: Vec<TaskId> = cells.map(|(task_id, _)| task_id.clone()).collect();
+        for task_id in holders {
             let problem = problem.clone();
             let failed = TaskEvent::VolumeFailed { volume_id, problem };
             self.task_event(&task_id, failed, turn);
@@ -210,7 +210,7 @@ impl Shell {
         name: String,
         effect: TaskEffect,
     ) -> Option<AbortHandle> {
-        let machine = Arc::clone(&self.ground.machine);
+        let host = Arc::clone(&self.ground.host);
         let cell = self.tasks.get(&task_id)?;
         let spec = cell.machine.spec().clone();
         let image = cell.image.clone();
@@ -223,14 +223,14 @@ impl Shell {
                         launch,
                         privileged,
                     };
-                    Some(task::start(&machine, &spec, start).await)
+                    Some(task::start(&host, &spec, start).await)
                 }
                 TaskEffect::Stop { grace_ms } => {
-                    task::stop(&machine, &task_id, Duration::from_millis(grace_ms)).await
+                    task::stop(&host, &task_id, Duration::from_millis(grace_ms)).await
                 }
-                TaskEffect::Clean(how) => Some(task::clean(&machine, &task_id, how).await),
-                TaskEffect::Clear => Some(task::clear(&machine, &task_id).await),
-                TaskEffect::Wait => Some(task::wait(&machine, &task_id).await),
+                TaskEffect::Clean(how) => Some(task::clean(&host, &task_id, how).await),
+                TaskEffect::Clear => Some(task::clear(&host, &task_id).await),
+                TaskEffect::Wait => Some(task::wait(&host, &task_id).await),
                 TaskEffect::Pull { .. }
                 | TaskEffect::CancelPull
                 | TaskEffect::Acquire { .. }
@@ -259,13 +259,13 @@ impl Shell {
             return;
         };
         let wanted = Wanted {
-            user: task::user(&task_id),
+            owner: task::owner(&task_id),
             reference: cell.machine.spec().image.clone(),
             always,
             pinned: cell.machine.digest().map(str::to_owned),
             fallback: None,
         };
-        let machine = Arc::clone(&self.ground.machine);
+        let host = Arc::clone(&self.ground.host);
         let gate = self.collector.gate();
         let (events, id) = (self.events.clone(), task_id.clone());
         let tell = move |progress| {
@@ -275,7 +275,7 @@ impl Shell {
         let id = task_id.clone();
         let pull = self.spawn(name, async move {
             let _open = gate.read_owned().await;
-            let result = pull(&machine, wanted, tell).await;
+            let result = pull(&host, wanted, tell).await;
             Event::TaskPulled(id, result)
         });
         if let Some(cell) = self.tasks.get_mut(&task_id) {
@@ -305,7 +305,7 @@ impl Shell {
             cell.told = Some(report.clone());
             self.tell(vec![Update::Task(report)]);
             if ended {
-                self.collector.task_ended(&self.ground.machine);
+                self.collector.task_ended(&self.ground.host);
             }
         }
     }

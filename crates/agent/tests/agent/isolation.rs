@@ -10,7 +10,7 @@ use sutler_api::task::{LogQuery, TaskState};
 use sutler_api::volume::{AccessType, VolumeSpec};
 use sutler_ids::{PluginName, Problem};
 use sutler_testkit::fake_plugin::{FakeConfig, FakePlugin, Makes};
-use sutler_testkit::machine;
+use sutler_testkit::host;
 
 use crate::making::{WAITS, creation, plugin_like, with_volume};
 use crate::world::World;
@@ -71,7 +71,7 @@ fn refusal(access: AccessType, makes: Makes) -> Problem {
 
 /// Mounts of tasks' volumes on the host.
 fn pinned(world: &World) -> Vec<PathBuf> {
-    let below = machine::mounts_under(&world.agent_dir().join("rootfs"));
+    let below = host::mounts_under(&world.agent_dir().join("rootfs"));
     let points = below.into_iter().map(|mount| mount.point);
     points
         .filter(|point| point.iter().any(|part| part == "volumes"))

@@ -65,13 +65,13 @@ pub fn with_volume(mut task: TaskSpec, spec: &VolumeSpec) -> TaskSpec {
     task
 }
 
-/// Waits until a volume that is still being made has the task as its user.
+/// Waits until a volume that is still being made has the task as its holder.
 async fn wait_held_while_made(world: &World, task_id: &TaskId) {
-    let what = "a volume that is being made and has a user";
+    let what = "a volume that is being made and has a holder";
     let held = |update: &Update| {
         matches!(update, Update::Volume(report)
             if report.state == VolumeState::Creating
-                && report.users.iter().any(|user| user.task_id == *task_id))
+                && report.holders.iter().any(|holder| holder.task_id == *task_id))
     };
     let wait = world
         .master

@@ -224,7 +224,7 @@ fn a_plugin_that_answers_serves_a_volume_to_a_task_and_outlives_the_agent() {
 }
 
 #[test]
-fn a_plugin_that_is_slow_or_says_that_it_is_not_ready_is_left_running_with_its_users() {
+fn a_plugin_that_is_slow_or_says_that_it_is_not_ready_is_left_running_with_its_holders() {
     /// What drivers were seen to need for a Probe that asks their back end; the first version
     /// gave up after 5 s.
     const SLOW: Duration = Duration::from_secs(6);

@@ -147,7 +147,7 @@ async fn as_of_an_earlier_boot(journal: std::path::PathBuf) {
     let mut batch = Batch::new();
     batch.put(Table("tasks"), &key, &record);
     let boot = serde_json::json!({ "boot_id": "an earlier one" });
-    batch.put(Table("machine"), "boot", &boot);
+    batch.put(Table("node"), "boot", &boot);
     store.commit(batch).await.expect("written");
 }
 
@@ -168,7 +168,7 @@ fn an_agent_that_forgot_who_it_is_refuses_and_changes_nothing() {
         };
         let store = Store::open(&journal, schema).expect("the agent has ended");
         let mut batch = Batch::new();
-        batch.put(Table("machine"), "identity", &"no identity");
+        batch.put(Table("node"), "identity", &"no identity");
         store.commit(batch).await.expect("written");
     });
     for _ in 0..2 {

@@ -229,7 +229,7 @@ fn a_later_task_of_the_same_id_begins_when_the_earlier_one_is_gone() {
             .await;
         let later = world.task("t1", "echo later; exit 3");
         let new = later.instance;
-        // As on a reconnection of a machine that was away while the earlier one was forgotten.
+        // As on a reconnection of a node that was away while the earlier one was forgotten.
         world.master.want(|desired| {
             desired.tasks = vec![DesiredTask {
                 spec: later,

@@ -1,4 +1,4 @@
-//! One test's machine: a state directory, an image, a master, and an agent that can be ended
+//! One test's node: a state directory, an image, a master, and an agent that can be ended
 //! and started again. Dropping it removes every container, mount and cgroup of it.
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use sutler_images::{ImageBuilder, ImageConfig, Rootfs};
 use sutler_runtime::{
     ContainerId, Containers, ContainersConfig, Runc, remove_cgroup_parent, remove_shared_mount,
 };
-use sutler_testkit::machine;
+use sutler_testkit::host;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -67,14 +67,14 @@ impl Drop for SmallDisk {
 }
 
 impl World {
-    /// Makes a machine with a running agent.
+    /// Makes a node with a running agent.
     pub fn new() -> Self {
         let mut world = Self::without_agent();
         world.start().expect("the agent starts");
         world
     }
 
-    /// Makes a machine whose agent is still to be started.
+    /// Makes a node whose agent is still to be started.
     pub fn without_agent() -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
@@ -221,7 +221,7 @@ impl World {
     /// The agent's cgroup in every hierarchy that has it.
     pub fn cgroups(&self) -> Vec<PathBuf> {
         let run = self.run_folder();
-        let folders = run.map(|run| machine::cgroup_folders(&cgroup_of(&run)));
+        let folders = run.map(|run| host::cgroup_folders(&cgroup_of(&run)));
         folders.unwrap_or_default()
     }
 

@@ -90,7 +90,7 @@ impl LocateError {
     }
 }
 
-/// What a master writes for the operator of its machine.
+/// What a master writes for the operator of its host.
 #[derive(Debug, Deserialize)]
 struct ClientFile {
     address: String,

@@ -7,7 +7,7 @@ use sutler_api::definition::PluginDefinition;
 use sutler_api::operation::{OperationKind, OperationState, OperationView};
 use sutler_api::plugin::{AgentView, PluginFactsView, PluginInstanceView, PluginState, PluginView};
 use sutler_api::task::{TaskExit, TaskState, TaskView, TaskVolume};
-use sutler_api::volume::{Accepted, AccessType, ClassView, VolumeState, VolumeUser, VolumeView};
+use sutler_api::volume::{Accepted, AccessType, ClassView, VolumeState, VolumeHolder, VolumeView};
 use sutler_ids::{AgentId, AgentName, ClassName, OperationUuid, PluginName, TaskId};
 use sutler_ids::{Bytes, ErrorKind, Problem, SaidBy};
 use sutler_ids::{VolumeId, VolumeName};
@@ -36,15 +36,15 @@ pub fn volume(name: &str, state: VolumeState) -> VolumeView {
         access: AccessType::Mount,
         state,
         state_since: ago(14),
-        users: Vec::new(),
+        holders: Vec::new(),
         trash_until: None,
         problem: None,
         created_at: ago(12 * 86_400),
     }
 }
 
-pub fn user(task: &str, read_only: bool) -> VolumeUser {
-    VolumeUser {
+pub fn holder(task: &str, read_only: bool) -> VolumeHolder {
+    VolumeHolder {
         task_id: TaskId::new(task).unwrap(),
         read_only,
     }

@@ -9,7 +9,7 @@ use sutler_ids::Bytes;
 
 use super::sample::{
     agent, ago, broken_instance, class, exited, instance, not_started, now, operation, plugin,
-    problem, signalled, task, user, volume,
+    problem, signalled, task, holder, volume,
 };
 use crate::args::Cli;
 use crate::verbs::{class as class_verb, node, operation as operation_verb, plugin_show};
@@ -26,7 +26,7 @@ fn trashed() -> VolumeView {
 fn busy() -> VolumeView {
     VolumeView {
         used: Some(Bytes(9 << 30)),
-        users: vec![user("db.1", false), user("backup", true)],
+        holders: vec![holder("db.1", false), holder("backup", true)],
         ..volume("pgdata", VolumeState::InUse)
     }
 }

@@ -530,7 +530,7 @@ async fn no_wait_pauses_after_news() {
 }
 
 #[tokio::test]
-async fn a_bare_machine_without_authorities_reaches_its_own_master() {
+async fn a_bare_host_without_authorities_reaches_its_own_master() {
     // What a Debian without ca-certificates looks like to the TLS library.
     let done = tokio::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "tests::waiting::json_is_what_the_api_gave"])

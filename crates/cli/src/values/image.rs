@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// Prefixes of image references that name a path on the machine.
+/// Prefixes of image references that name a path on the host.
 const PATH_PREFIXES: [&str; 3] = ["oci:", "oci-archive:", "docker-archive:"];
 
 /// Makes a path in an image reference absolute, for the agent that reads it has another

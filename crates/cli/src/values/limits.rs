@@ -8,7 +8,7 @@ pub const MEMORY_MIN: Bytes = Bytes::mib(6);
 /// Fewest cores: one millisecond of each 100, the kernel's shortest quota.
 pub const CPUS_MIN: f64 = 0.01;
 
-/// Most cores: the largest machine the kernel supports.
+/// Most cores: the largest host the kernel supports.
 pub const CPUS_MAX: f64 = 8192.0;
 
 /// Reads a number of cores such as `0.5`.

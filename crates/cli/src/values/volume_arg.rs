@@ -18,7 +18,7 @@ pub struct VolumeArg(pub TaskVolumeRequest);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VolumeArgError {
     /// The first part is a path.
-    #[error("{path:?} is a folder of the machine; -v takes a volume's name: {FORM}")]
+    #[error("{path:?} is a folder on the host; -v takes a volume's name: {FORM}")]
     HostFolder {
         /// The first part.
         path: String,
@@ -199,7 +199,7 @@ mod tests {
         for (text, fault) in [
             ("", "volume name is empty"),
             (":/data", "volume name is empty"),
-            ("/srv:/data", "\"/srv\" is a folder of the machine"),
+            ("/srv:/data", "\"/srv\" is a folder on the host"),
             ("data", "volume \"data\" has no path"),
             ("data:10G", "volume \"data\" has no path"),
             ("data:10G:", "has no path"),

@@ -9,7 +9,7 @@ Examples:
   sutler master --listen 0.0.0.0:5050
   sutler master --state-dir /srv/master
 
-It writes `join.json` into its state folder: copy it to a machine, and run there
+It writes `join.json` into its state folder: copy it to a node, and run there
 `sutler agent --join join.json`. It holds a key: keep it as you keep a password.";
 
 /// Options of `sutler master`.

@@ -1,4 +1,4 @@
-//! `sutler node`: machines, which the API calls agents.
+//! `sutler node`: nodes, which the API calls agents.
 
 use clap::Subcommand;
 use jiff::Timestamp;
@@ -18,7 +18,7 @@ Examples:
 /// Verbs of `sutler node`.
 #[derive(Debug, Subcommand)]
 pub enum NodeVerb {
-    /// List machines
+    /// List nodes
     #[command(visible_alias = "list", after_help = EXAMPLES)]
     Ls,
 }

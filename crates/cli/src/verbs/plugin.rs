@@ -53,7 +53,7 @@ pub enum PluginVerb {
     Logs {
         /// The plugin
         name: PluginName,
-        /// The machine, for a plugin that runs on several
+        /// The node, for a plugin that runs on several
         #[arg(long, visible_alias = "node", value_name = "NODE")]
         agent: Option<AgentName>,
         /// What of it.

@@ -39,7 +39,7 @@ pub struct AddArgs {
     /// A value for {{set.KEY}} in the definition; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<KeyValue>,
-    /// A machine it should run on; may be repeated [default: all]
+    /// A node it should run on; may be repeated [default: all]
     #[arg(long, value_name = "NODE")]
     pub on: Vec<AgentName>,
     /// Of waiting.
@@ -47,7 +47,7 @@ pub struct AddArgs {
     pub wait: WaitArgs,
 }
 
-/// Adds the plugin and waits until it answers on each of its machines, or fails on one.
+/// Adds the plugin and waits until it answers on each of its nodes, or fails on one.
 ///
 /// # Errors
 /// Usage, for a definition that cannot be right; the call's failure; the plugin's.
@@ -184,7 +184,7 @@ fn status(plugin: &PluginView) -> Status {
     }
 }
 
-/// Says how it is on each machine; fails with the first trouble.
+/// Says how it is on each node; fails with the first trouble.
 fn tell(context: &mut Context, plugin: &PluginView) -> Outcome {
     for instance in &plugin.instances {
         context.io.note(&plugin_show::instance_line(instance));

@@ -120,7 +120,7 @@ fn on_node(instance: &PluginInstanceView, now: Timestamp) -> String {
     fields(pairs)
 }
 
-/// Writes how an added plugin is on one machine.
+/// Writes how an added plugin is on one node.
 pub(crate) fn instance_line(instance: &PluginInstanceView) -> String {
     match (instance.state, &instance.facts) {
         (PluginState::Ready, Some(facts)) => format!(

@@ -77,7 +77,7 @@ pub struct RunArgs {
     /// Its name [default: made]
     #[arg(long, value_name = "NAME")]
     pub name: Option<TaskId>,
-    /// The machine [default: where its volumes are, else any]
+    /// The node [default: where its volumes are, else any]
     #[arg(long, visible_alias = "node", value_name = "NODE")]
     pub agent: Option<AgentName>,
     /// Time between the stop signal and SIGKILL [default: the platform's]

@@ -13,7 +13,7 @@ const EXAMPLES: &str = "\
 Examples:
   sutler up
   sutler up --state-dir /srv/sutler --trash-retention 7d
-  sutler up --listen 0.0.0.0:5050       other machines may join
+  sutler up --listen 0.0.0.0:5050       other nodes may join
 
 It serves until SIGTERM or Ctrl-C. Containers keep running then, and the next `sutler up`
 takes them over. With --json one line {\"ready\": …} is printed when the API answers.";
@@ -50,7 +50,7 @@ pub struct ServeArgs {
     /// Address to listen on, always with TLS
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:5050")]
     pub listen: SocketAddr,
-    /// A name or address by which other machines reach this master, for its certificate; may be
+    /// A name or address by which other nodes reach this master, for its certificate; may be
     /// repeated, and the first is what agents are told
     #[arg(long, value_name = "NAME")]
     pub advertise: Vec<String>,
@@ -58,8 +58,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = time)]
     pub trash_retention: Duration,
     /// Ask for no token, still with TLS; refused unless the address is loopback. Every process of
-    /// this machine can then do everything, and so can every task: its container is on the
-    /// machine's network
+    /// this host can then do everything, and so can every task: its container is on the
+    /// host's network
     #[arg(long)]
     pub insecure_loopback: bool,
 }
@@ -71,7 +71,7 @@ pub struct UpArgs {
     /// Of the master in it.
     #[command(flatten)]
     pub serve: ServeArgs,
-    /// Name of this machine; its host name when absent
+    /// Name of this node; its host name when absent
     #[arg(long, value_name = "NAME")]
     pub name: Option<AgentName>,
     /// Image of the plugin `local`: an OCI archive or a layout folder [default:

@@ -95,7 +95,7 @@ pub struct CreateArgs {
     /// The file system, such as ext4 or xfs [default: the class's choice]
     #[arg(long, value_name = "FS")]
     pub fs_type: Option<String>,
-    /// The machine [default: any that has the plugin ready]
+    /// The node [default: any that has the plugin ready]
     #[arg(long, visible_alias = "node", value_name = "NODE")]
     pub agent: Option<AgentName>,
     /// Of waiting.

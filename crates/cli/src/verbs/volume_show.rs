@@ -1,7 +1,7 @@
 //! Volumes as text: the list, one of them, and its story. Pure.
 
 use jiff::Timestamp;
-use sutler_api::volume::{AccessType, VolumeState, VolumeUser, VolumeView, WhyMark, WhyView};
+use sutler_api::volume::{AccessType, VolumeState, VolumeHolder, VolumeView, WhyMark, WhyView};
 use sutler_ids::Bytes;
 
 use crate::failure::Report;
@@ -22,7 +22,7 @@ pub(crate) fn rows(volumes: &[VolumeView], now: Timestamp) -> String {
             volume.class.to_string(),
             state(volume, now),
             volume.agent.to_string(),
-            list(volume.users.iter().map(user)),
+            list(volume.holders.iter().map(holder)),
             age(volume.created_at, now),
         ]
     });
@@ -54,7 +54,7 @@ pub(crate) fn one(volume: &VolumeView, now: Timestamp) -> String {
         ("plugin", volume.plugin.to_string()),
         ("node", volume.agent.to_string()),
         ("access", access(volume.access).to_owned()),
-        ("used by", list(volume.users.iter().map(user))),
+        ("used by", list(volume.holders.iter().map(holder))),
         (
             "trash until",
             or_dash(
@@ -161,9 +161,9 @@ fn access(access: AccessType) -> &'static str {
     }
 }
 
-fn user(user: &VolumeUser) -> String {
-    let suffix = if user.read_only { ":ro" } else { "" };
-    format!("{}{suffix}", user.task_id)
+fn holder(holder: &VolumeHolder) -> String {
+    let suffix = if holder.read_only { ":ro" } else { "" };
+    format!("{}{suffix}", holder.task_id)
 }
 
 fn used(used: Option<Bytes>, capacity: Bytes) -> String {

@@ -1,4 +1,4 @@
-//! Machines: identity, names, runs, streams.
+//! Nodes: identity, names, runs, streams.
 
 use sutler_api::agent::{ToAgent, Updates};
 use sutler_ids::AgentId;
@@ -9,7 +9,7 @@ use super::world::{World, announce, refused};
 use crate::Event;
 
 #[test]
-fn a_machine_keeps_its_identity_and_its_name_is_its_own() {
+fn a_node_keeps_its_identity_and_its_name_is_its_own() {
     let (mut world, a) = World::with_local();
     let mut again = announce("a", 2);
     again.agent_id = Some(a);
@@ -40,7 +40,7 @@ fn a_machine_keeps_its_identity_and_its_name_is_its_own() {
 }
 
 #[test]
-fn a_machine_that_lost_its_first_answer_gets_the_same_identity() {
+fn a_node_that_lost_its_first_answer_gets_the_same_identity() {
     let mut world = World::new();
     let a = world.register(announce("a", 1)).unwrap();
     assert_eq!(
@@ -92,7 +92,7 @@ fn an_older_run_is_stale() {
     refused(
         world.event(Event::Updates(stale)),
         ErrorKind::Conflict,
-        &["machine a"],
+        &["node a"],
     );
     let unknown = AgentId::new(Uuid::from_u128(5));
     refused(
@@ -128,7 +128,7 @@ fn only_the_end_of_the_present_stream_disconnects() {
             .as_ref()
             .unwrap()
             .what
-            .contains("machine a is not connected")
+            .contains("node a is not connected")
     );
 }
 

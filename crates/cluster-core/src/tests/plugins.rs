@@ -11,11 +11,11 @@ use sutler_ids::PluginName;
 use super::world::{GIB, World, instance, refused};
 use crate::{Reply, Request};
 
-fn on(machines: &[&str]) -> AddPluginRequest {
+fn on(nodes: &[&str]) -> AddPluginRequest {
     AddPluginRequest {
         definition: PluginDefinition::of_image("local"),
         set: BTreeMap::new(),
-        on: machines.iter().map(|name| name.parse().unwrap()).collect(),
+        on: nodes.iter().map(|name| name.parse().unwrap()).collect(),
     }
 }
 
@@ -73,7 +73,7 @@ fn a_plugin_is_refused_with_its_fault() {
     refused(
         world.request(Request::AddPlugin(Box::new(on(&["b"])))),
         ErrorKind::Conflict,
-        &["cannot leave machine a", "data"],
+        &["cannot leave node a", "data"],
     );
 }
 
@@ -120,7 +120,7 @@ fn a_plugin_with_volumes_is_not_removed_and_they_are_named() {
 }
 
 #[test]
-fn a_removed_plugin_stays_visible_until_its_machines_have_stopped_it() {
+fn a_removed_plugin_stays_visible_until_its_nodes_have_stopped_it() {
     let (mut world, a) = World::with_local();
     let reply = world
         .request(Request::RemovePlugin {
@@ -154,7 +154,7 @@ fn a_removed_plugin_stays_visible_until_its_machines_have_stopped_it() {
 }
 
 #[test]
-fn a_removal_does_not_wait_for_a_machine_that_is_away() {
+fn a_removal_does_not_wait_for_a_node_that_is_away() {
     let (mut world, a) = World::with_local();
     world
         .request(Request::RemovePlugin {
@@ -192,8 +192,8 @@ fn a_plugin_runs_only_where_it_was_put() {
     }
     world.ready(b, "local", Some(GIB));
     let plugin = world.books.plugin(&name("local")).unwrap();
-    let machines: Vec<&str> = plugin.instances.iter().map(|i| i.agent.as_str()).collect();
-    assert_eq!(machines, ["b"]);
+    let nodes: Vec<&str> = plugin.instances.iter().map(|i| i.agent.as_str()).collect();
+    assert_eq!(nodes, ["b"]);
     let request = serde_json::json!({ "name": "x", "size": 1, "agent": "a" });
     refused(
         world.request(Request::CreateVolume(

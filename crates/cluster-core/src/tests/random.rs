@@ -147,7 +147,7 @@ impl Run {
         run
     }
 
-    /// Every connected machine tells that the plugin is ready.
+    /// Every connected node tells that the plugin is ready.
     fn ready(&mut self) {
         for agent in self.agents {
             if self.world.books.connected(agent) {
@@ -248,7 +248,7 @@ impl Run {
                     csi_volume_id: None,
                     capacity: None,
                     used: None,
-                    users: Vec::new(),
+                    holders: Vec::new(),
                     problem: None,
                 };
                 world
@@ -315,9 +315,9 @@ impl Run {
             self.tasks.insert(id.clone(), (state, ended));
         }
         for volume in durable.volumes.values() {
-            let users: Vec<_> = books.users_of(volume.spec.volume_id).collect();
+            let holders: Vec<_> = books.holders_of(volume.spec.volume_id).collect();
             let id = volume.spec.volume_id;
-            let writers = users.iter().filter(|task| {
+            let writers = holders.iter().filter(|task| {
                 task.spec
                     .volumes
                     .iter()
@@ -329,11 +329,11 @@ impl Run {
                 VolumePhase::Trashed { .. } | VolumePhase::Deleting { .. }
             );
             assert!(
-                !away || users.is_empty(),
-                "{} is going and has users",
+                !away || holders.is_empty(),
+                "{} is going and has holders",
                 volume.spec.name
             );
-            assert!(users.iter().all(|task| task.agent_id == volume.agent_id));
+            assert!(holders.iter().all(|task| task.agent_id == volume.agent_id));
             assert!(
                 durable.plugins.contains_key(&volume.spec.plugin),
                 "its plugin stays"

@@ -46,7 +46,7 @@ fn a_task_is_refused_with_its_fault() {
         (
             json!({ "image": "x", "cpus": 5.0 }),
             Exhausted,
-            vec!["machine a has 4 cores, not 5"],
+            vec!["node a has 4 cores, not 5"],
         ),
         (
             json!({ "image": "x", "memory": 1024 }),
@@ -133,7 +133,7 @@ fn a_volume_has_one_writer_and_the_holder_is_named() {
         world.run_on("second", "data", false),
         ErrorKind::Conflict,
         &[
-            "volume data is held by task writer on machine a",
+            "volume data is held by task writer on node a",
             "sutler task stop writer",
         ],
     );
@@ -154,7 +154,7 @@ fn a_task_id_is_used_once_and_made_from_the_image_when_absent() {
 }
 
 #[test]
-fn a_task_goes_to_its_machine_after_the_operations_that_make_its_volumes() {
+fn a_task_goes_to_its_node_after_the_operations_that_make_its_volumes() {
     let (mut world, a) = World::with_local();
     world
         .run(json!({ "image": "x", "volumes": [
@@ -195,7 +195,7 @@ fn a_task_that_waits_for_a_volume_in_trouble_says_for_what() {
 }
 
 #[test]
-fn a_task_whose_volume_could_not_be_made_is_ended_by_its_machine() {
+fn a_task_whose_volume_could_not_be_made_is_ended_by_its_node() {
     let (mut world, a) = World::with_local();
     let task = json!({ "image": "x", "volumes": [{ "name": "v", "size": 1, "path": "/1" }] });
     let id = world.run(task).unwrap();
@@ -283,14 +283,14 @@ fn a_task_goes_to_its_volumes_else_where_least_runs() {
     refused(
         world.run(elsewhere),
         ErrorKind::Conflict,
-        &["volume on-a is on machine a, not b"],
+        &["volume on-a is on node a, not b"],
     );
     world.disconnect(a);
     world.disconnect(b);
     refused(
         world.run(json!({ "image": "x" })),
         ErrorKind::Unavailable,
-        &["no machine"],
+        &["no node"],
     );
 }
 
@@ -369,23 +369,23 @@ fn what_is_told_of_an_earlier_task_of_the_same_id_does_not_count() {
     world.report_task(a, &id, TaskState::Running);
     world.updates(a, vec![Update::Task(earlier)]).unwrap();
     assert_eq!(world.task_state(&id), TaskState::Running);
-    // A machine whose record of the task is damaged cannot say which it was.
+    // A node whose record of the task is damaged cannot say which it was.
     let unknown = task_report(&id, TaskState::Failed);
     world.updates(a, vec![Update::Task(unknown)]).unwrap();
     assert_eq!(world.task_state(&id), TaskState::Failed);
 }
 
 #[test]
-fn a_volume_told_in_use_names_its_users_from_the_books_until_its_owner_tells() {
+fn a_volume_told_in_use_names_its_holders_from_the_books_until_its_owner_tells() {
     let (mut world, a) = World::with_local();
     let id = world.created(a, "data");
     world.run_on("job", "data", true).unwrap();
     world.crash();
-    let users = world.volume("data").users;
-    assert_eq!(users.len(), 1);
-    assert!(users[0].read_only);
+    let holders = world.volume("data").holders;
+    assert_eq!(holders.len(), 1);
+    assert!(holders[0].read_only);
     world.connect(a, 1).unwrap();
     world.report_volume(a, id, VolumeState::Ready);
-    assert_eq!(world.volume("data").users, []);
+    assert_eq!(world.volume("data").holders, []);
     world.event(Event::Timer).unwrap();
 }

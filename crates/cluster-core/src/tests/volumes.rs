@@ -5,7 +5,7 @@ use sutler_api::agent::{Outcome, ToAgent, Update, VolumeAct, VolumeReport};
 use sutler_api::definition::PluginDefinition;
 use sutler_api::operation::OperationState;
 use sutler_api::plugin::PluginState;
-use sutler_api::volume::{VolumeState, VolumeUser};
+use sutler_api::volume::{VolumeState, VolumeHolder};
 use sutler_ids::{Bytes, ErrorKind, Problem};
 use sutler_ids::{OperationUuid, VolumeId};
 use uuid::Uuid;
@@ -60,7 +60,7 @@ fn a_volume_is_refused_with_its_fault() {
             vec![
                 "11G (11811160064 bytes)",
                 "10G (10737418240 bytes)",
-                "machine a",
+                "node a",
             ],
         ),
         (
@@ -105,7 +105,7 @@ fn without_a_ready_plugin_the_refusal_says_where_and_why() {
     refused(
         world.create("x", 1),
         ErrorKind::Unavailable,
-        &["there is no machine"],
+        &["there is no node"],
     );
     let a = world.agent("a");
     refused(
@@ -129,7 +129,7 @@ fn without_a_ready_plugin_the_refusal_says_where_and_why() {
     refused(
         world.create("x", 1),
         ErrorKind::Unavailable,
-        &["on a: the machine is not connected"],
+        &["on a: the node is not connected"],
     );
     let b = world.agent("b");
     world.ready(b, "local", None);
@@ -137,7 +137,7 @@ fn without_a_ready_plugin_the_refusal_says_where_and_why() {
     refused(
         world.request(Request::CreateVolume(on_a)),
         ErrorKind::Unavailable,
-        &["machine a", "not connected", "it is ready on b"],
+        &["node a", "not connected", "it is ready on b"],
     );
 }
 
@@ -171,7 +171,7 @@ fn each_class_of_a_plugin_has_room_of_its_own() {
     refused(
         world.request(create("x", "nas")),
         ErrorKind::Exhausted,
-        &["class nas has 0", "machine a"],
+        &["class nas has 0", "node a"],
     );
     world.request(create("x", "fast")).unwrap();
     // Nothing is told of this class: the plugin has the word.
@@ -371,7 +371,7 @@ fn purge_overtakes_a_creation_that_does_not_end_and_both_operations_end() {
 }
 
 #[test]
-fn a_used_volume_is_not_removed_and_its_user_is_named() {
+fn a_used_volume_is_not_removed_and_its_holder_is_named() {
     let (mut world, a) = World::with_local();
     let id = world.created(a, "data");
     let task = world.run_on("job", "data", false).unwrap();
@@ -379,11 +379,11 @@ fn a_used_volume_is_not_removed_and_its_user_is_named() {
         refused(
             world.remove("data", purge),
             ErrorKind::Conflict,
-            &["task job on machine a"],
+            &["task job on node a"],
         );
     }
     world.report_task(a, &task, sutler_api::task::TaskState::Finished);
-    let user = VolumeUser {
+    let holder = VolumeHolder {
         task_id: task,
         read_only: false,
     };
@@ -394,7 +394,7 @@ fn a_used_volume_is_not_removed_and_its_user_is_named() {
         csi_volume_id: None,
         capacity: None,
         used: None,
-        users: vec![user],
+        holders: vec![holder],
         problem: None,
     };
     world.updates(a, vec![Update::Volume(held)]).unwrap();
@@ -517,7 +517,7 @@ fn a_deletion_held_by_the_trash_cannot_be_ended_by_a_report() {
 }
 
 #[test]
-fn what_a_lost_machine_last_told_stays_with_a_problem_and_no_timer_decides() {
+fn what_a_lost_node_last_told_stays_with_a_problem_and_no_timer_decides() {
     let (mut world, a) = World::with_local();
     let id = world.created(a, "data");
     world.report_volume(a, id, VolumeState::InUse);
@@ -532,7 +532,7 @@ fn what_a_lost_machine_last_told_stays_with_a_problem_and_no_timer_decides() {
             .problem
             .unwrap()
             .what
-            .contains("machine a is not connected since")
+            .contains("node a is not connected since")
     );
     let waiting = world.books.operation(pending).unwrap();
     assert_eq!(waiting.state, OperationState::Pending);
@@ -570,7 +570,7 @@ fn ended_operations_are_bounded_and_open_ones_are_never_forgotten() {
 }
 
 #[test]
-fn a_machine_that_was_away_hears_of_a_creation_before_its_deletion() {
+fn a_node_that_was_away_hears_of_a_creation_before_its_deletion() {
     let (mut world, a) = World::with_local();
     let request = json!({ "name": "data", "size": GIB });
     // The creation's identity is the greatest there is, so it sorts after the deletion's.

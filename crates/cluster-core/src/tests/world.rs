@@ -51,7 +51,7 @@ impl World {
         world
     }
 
-    /// One machine `a` with the plugin `local` ready and 10 GiB free.
+    /// One node `a` with the plugin `local` ready and 10 GiB free.
     pub fn with_local() -> (Self, AgentId) {
         let mut world = Self::new();
         let a = world.agent("a");
@@ -141,7 +141,7 @@ impl World {
         }
     }
 
-    /// Admits a machine and connects it.
+    /// Admits a node and connects it.
     pub fn agent(&mut self, name: &str) -> AgentId {
         let id = self.register(announce(name, 1)).unwrap();
         self.connect(id, 1).unwrap();
@@ -347,7 +347,7 @@ pub fn volume_report(volume_id: VolumeId, state: VolumeState, since: Timestamp) 
         csi_volume_id: Some("csi-1".to_owned()),
         capacity: None,
         used: None,
-        users: Vec::new(),
+        holders: Vec::new(),
         problem: None,
     }
 }

@@ -134,7 +134,7 @@ impl PluginClient {
             .collect())
     }
 
-    /// Asks what the plugin calls this machine, how much it may carry, and where it is.
+    /// Asks what the plugin calls this node, how much it may carry, and where it is.
     ///
     /// # Errors
     ///

@@ -11,7 +11,7 @@ use crate::rpc::Rpc;
 use crate::types::VolumeStats;
 
 impl PluginClient {
-    /// Makes a volume ready on this machine; the staging directory exists.
+    /// Makes a volume ready on this node; the staging directory exists.
     ///
     /// # Errors
     ///

@@ -137,7 +137,7 @@ fn the_platform_without_variant_wins_and_others_are_listed() {
 }
 
 #[test]
-fn a_config_must_fit_its_manifest_and_the_machine() {
+fn a_config_must_fit_its_manifest_and_the_host() {
     let Document::Manifest(manifest) = parse_value(&manifest(1)).unwrap() else {
         panic!("not a manifest")
     };

@@ -127,7 +127,7 @@ fn paths_are_told_from_names() {
 }
 
 #[test]
-fn only_this_machines_own_names_are_loopback() {
+fn only_this_hosts_own_names_are_loopback() {
     for host in ["localhost", "127.0.0.1", "127.9.9.9", "[::1]"] {
         assert!(is_loopback_host(host), "{host}");
     }

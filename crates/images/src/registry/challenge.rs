@@ -220,7 +220,7 @@ impl Authoriser {
         }
     }
 
-    /// Credentials travel encrypted, or do not leave this machine.
+    /// Credentials travel encrypted, or do not leave this host.
     fn token_service(&self, realm: &str) -> Result<Url, RegistryError> {
         let safe = |url: &Url| {
             let local = url.host_str().is_some_and(is_loopback_host);

@@ -105,7 +105,7 @@ impl Pull<'_> {
         Ok(image)
     }
 
-    /// Follows the reference to the manifest for this machine, and reads its config.
+    /// Follows the reference to the manifest for this host, and reads its config.
     async fn resolve(&self, source: &Source) -> Result<Resolved, ImageError> {
         let inner = &self.store.inner;
         let context = (self.blame, &inner.limits);

@@ -22,7 +22,7 @@ const SETTLED_AFTER_S: i64 = 2;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RefRecord {
     pub(super) reference: ImageReference,
-    /// Of the manifest for this machine's platform.
+    /// Of the manifest for this host's platform.
     pub(super) digest: Digest,
     /// Of what the reference named: the same, or an index.
     pub(super) source_digest: Digest,

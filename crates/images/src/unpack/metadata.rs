@@ -109,7 +109,7 @@ impl Treatment {
         } else if xattr.starts_with(b"user.") {
             Treatment::Set { needed: false }
         } else {
-            // Security labels of the builder's machine mean nothing on this one.
+            // Security labels of the builder's host mean nothing on this one.
             Treatment::Skip
         }
     }

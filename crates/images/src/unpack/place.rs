@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::error::{UnpackError, act};
 use super::name::EntryName;
 
-/// `openat2` asks to be called again when a rename elsewhere on the machine raced with a `..`.
+/// `openat2` asks to be called again when a rename elsewhere on the host raced with a `..`.
 const RACES_MAX: u32 = 64;
 
 /// The folder that a layer is unpacked into.

@@ -22,7 +22,7 @@ use crate::files::Tokens;
 /// What the check knows.
 pub(crate) struct Access {
     tokens: Tokens,
-    /// Whether the public API is open to every process of this machine.
+    /// Whether the public API is open to every process of this host.
     open_api: bool,
     refused: Seldom,
     full: Seldom,
@@ -106,7 +106,7 @@ impl Access {
             return Ok(());
         }
         if role == Role::Operator && self.open_api {
-            return from_this_machine(headers, uri);
+            return from_this_host(headers, uri);
         }
         let Some(given) = bearer(headers) else {
             return Err(Problem::new(
@@ -159,7 +159,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// Without a token a web page must not reach us through the browser of someone here: neither
 /// by a name that resolves to loopback, nor from another origin.
-fn from_this_machine(headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
+fn from_this_host(headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());
@@ -178,7 +178,7 @@ fn from_this_machine(headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
     if local && !headers.contains_key(header::ORIGIN) {
         return Ok(());
     }
-    let what = "without a token only programs on this machine may call, by a loopback address";
+    let what = "without a token only programs on this host may call, by a loopback address";
     Err(Refusal::with_status(
         Problem::new(ErrorKind::Unauthorized, what),
         StatusCode::FORBIDDEN,
@@ -206,14 +206,14 @@ mod tests {
     }
 
     #[test]
-    fn an_open_api_is_open_to_this_machine_only() {
+    fn an_open_api_is_open_to_this_host_only() {
         let ask = |host: &str, origin: Option<&str>| {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, host.parse().unwrap());
             if let Some(origin) = origin {
                 headers.insert(header::ORIGIN, origin.parse().unwrap());
             }
-            from_this_machine(&headers, &Uri::from_static("/v1/volumes")).is_ok()
+            from_this_host(&headers, &Uri::from_static("/v1/volumes")).is_ok()
         };
         assert!(ask("127.0.0.1:5050", None) && ask("localhost", None) && ask("[::1]:1", None));
         assert!(

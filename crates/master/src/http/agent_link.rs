@@ -41,7 +41,7 @@ pub(super) struct StreamQuery {
 #[derive(Serialize)]
 pub(super) struct Done {}
 
-/// Admits a machine.
+/// Admits a node.
 pub(super) async fn register(
     State(app): State<Arc<App>>,
     ApiJson(register): ApiJson<Register>,
@@ -62,7 +62,7 @@ pub(super) async fn register(
     Ok(Json(app.shell.decide(event, render).await?))
 }
 
-/// Streams what the master wants of a machine, one JSON object a line.
+/// Streams what the master wants of a node, one JSON object a line.
 pub(super) async fn events(
     State(app): State<Arc<App>>,
     ApiQuery(query): ApiQuery<StreamQuery>,
@@ -90,7 +90,7 @@ async fn next(from: &mut Attached, end: &tokio_util::sync::CancellationToken) ->
     }
 }
 
-/// Takes what is true on a machine; the answer means that it is recorded.
+/// Takes what is true on a node; the answer means that it is recorded.
 pub(super) async fn updates(
     State(app): State<Arc<App>>,
     ApiJson(updates): ApiJson<Updates>,

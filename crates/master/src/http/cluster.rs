@@ -36,7 +36,7 @@ pub(crate) struct Version {
     cluster_id: String,
 }
 
-/// Lists every machine, by name.
+/// Lists every node, by name.
 #[utoipa::path(get, path = "/v1/agents", tag = "cluster",
     responses((status = 200, body = Vec<AgentView>)))]
 pub(crate) async fn agents(State(app): State<Arc<App>>) -> Result<Json<Vec<AgentView>>, Refusal> {

@@ -1,4 +1,4 @@
-//! Logs of tasks and plugins, piped from the machine where they are.
+//! Logs of tasks and plugins, piped from the node where they are.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub(crate) async fn of_task(
     ))
 }
 
-/// Streams a plugin's output on one machine.
+/// Streams a plugin's output on one node.
 #[utoipa::path(get, path = "/v1/plugins/{name}/logs", tag = "plugins",
     params(("name" = String, Path), LogQuery),
     responses((status = 200, description = "The output, as bytes.",
@@ -63,7 +63,7 @@ fn streamed(pieces: Pieces) -> Response {
     ([kind], Body::from_stream(stream)).into_response()
 }
 
-/// Finds the machine whose instance is meant: the named one, else the only one.
+/// Finds the node whose instance is meant: the named one, else the only one.
 fn plugin_agent(
     books: &Books,
     name: &PluginName,
@@ -74,7 +74,7 @@ fn plugin_agent(
     let listed = || {
         let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
         if names.is_empty() {
-            "no machine".to_owned()
+            "no node".to_owned()
         } else {
             names.join(", ")
         }
@@ -87,12 +87,12 @@ fn plugin_agent(
         }
         (None, [only]) => only,
         (None, _) => {
-            let what = format!("plugin {name} is on {}; name one machine", listed());
+            let what = format!("plugin {name} is on {}; name one node", listed());
             return Err(Problem::new(ErrorKind::Invalid, what).hint("give --agent NAME"));
         }
     };
     let agents = books.durable().agents.values();
     let mut found = agents.filter(|record| record.name == *agent);
     let found = found.next().map(|record| record.agent_id);
-    found.ok_or_else(|| Problem::new(ErrorKind::NotFound, format!("no machine is called {agent}")))
+    found.ok_or_else(|| Problem::new(ErrorKind::NotFound, format!("no node is called {agent}")))
 }

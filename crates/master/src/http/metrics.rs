@@ -199,7 +199,7 @@ fn agents(books: &Books, registry: &mut Registry) {
     }
     registry.register(
         "agent_connected",
-        "1 while the agent of a machine is connected",
+        "1 while the agent of a node is connected",
         connected,
     );
 }

@@ -31,7 +31,7 @@ pub(crate) struct ShowQuery {
 #[derive(Debug, Clone, Copy, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Until {
-    /// It is ready on each of its machines.
+    /// It is ready on each of its nodes.
     Ready,
 }
 
@@ -88,7 +88,7 @@ pub(crate) async fn add(
     Ok((StatusCode::CREATED, Json(plugin)))
 }
 
-/// Removes a plugin without volumes; it stays listed until its machines have stopped it.
+/// Removes a plugin without volumes; it stays listed until its nodes have stopped it.
 #[utoipa::path(delete, path = "/v1/plugins/{name}", tag = "plugins",
     params(("name" = String, Path)),
     responses((status = 202, body = PluginView), (status = 409, body = Problem)))]
@@ -115,7 +115,7 @@ pub(crate) async fn remove(
     Ok((StatusCode::ACCEPTED, Json(plugin)))
 }
 
-/// Starts a plugin again on its machines; refused while volumes of it are in use, unless asked
+/// Starts a plugin again on its nodes; refused while volumes of it are in use, unless asked
 /// for all the same.
 #[utoipa::path(post, path = "/v1/plugins/{name}/restart", tag = "plugins",
     params(("name" = String, Path)), request_body = RestartPluginRequest,

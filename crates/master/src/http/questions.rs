@@ -55,10 +55,10 @@ impl Questions {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks a machine and gives the answer as it comes.
+    /// Asks a node and gives the answer as it comes.
     ///
     /// # Errors
-    /// The machine's own refusal; `Unavailable` if it is not there or does not answer.
+    /// The node's own refusal; `Unavailable` if it is not there or does not answer.
     pub(super) async fn ask(
         &self,
         shell: &Shell,

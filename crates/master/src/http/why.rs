@@ -61,7 +61,7 @@ async fn ask(app: &Arc<App>, owner: AgentId, volume: &VolumeView) -> Option<Agen
 fn told(volume: VolumeView, story: Option<AgentWhy>) -> WhyView {
     let accepted = WhyStep {
         mark: WhyMark::Done,
-        text: format!("recorded by the master for machine {}", volume.agent),
+        text: format!("recorded by the master for node {}", volume.agent),
         at: Some(volume.created_at),
         took_ms: None,
     };
@@ -94,15 +94,15 @@ fn told(volume: VolumeView, story: Option<AgentWhy>) -> WhyView {
 
 fn summary(volume: &VolumeView) -> String {
     let state = views::volume_state_word(volume.state);
-    let users: Vec<String> = volume
-        .users
+    let holders: Vec<String> = volume
+        .holders
         .iter()
         .map(|u| format!("task {}", u.task_id))
         .collect();
-    let users = match users.is_empty() {
+    let holders = match holders.is_empty() {
         true => String::new(),
-        false => format!(", held by {}", users.join(" and ")),
+        false => format!(", held by {}", holders.join(" and ")),
     };
     let (name, agent, since) = (&volume.name, &volume.agent, volume.state_since);
-    format!("volume {name} on machine {agent} is {state} since {since}{users}")
+    format!("volume {name} on node {agent} is {state} since {since}{holders}")
 }

@@ -1,4 +1,4 @@
-//! The queues to connected machines: bounded, and a machine that does not keep up is cut off,
+//! The queues to connected nodes: bounded, and a node that does not keep up is cut off,
 //! so that it comes back and is told everything.
 
 use std::collections::BTreeMap;
@@ -10,17 +10,17 @@ use sutler_ids::{ErrorKind, Problem};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// Messages that may wait for one machine. Some thousand volumes may change in one moment;
+/// Messages that may wait for one node. Some thousand volumes may change in one moment;
 /// beyond that the whole state is told anew.
 const STREAM_QUEUE_MAX: usize = 4096;
 
-/// Where a handler waits for its machine's stream.
+/// Where a handler waits for its node's stream.
 pub(crate) type Tie = oneshot::Sender<Result<Attached, Problem>>;
 
-/// Says which stream of which machine has ended.
+/// Says which stream of which node has ended.
 pub(crate) type Gone = mpsc::UnboundedSender<(AgentId, u64)>;
 
-/// A stream that a handler holds; dropping it tells the loop that the machine is gone.
+/// A stream that a handler holds; dropping it tells the loop that the node is gone.
 pub(crate) struct Attached {
     pub messages: mpsc::Receiver<ToAgent>,
     /// Cancelled when another stream has replaced this one or it could not keep up.
@@ -105,7 +105,7 @@ impl Streams {
         }
     }
 
-    /// Queues a message for a machine, if it listens.
+    /// Queues a message for a node, if it listens.
     pub(super) fn send(&mut self, agent_id: AgentId, message: ToAgent) {
         let Some(stream) = self.of(agent_id) else {
             return;
@@ -127,7 +127,7 @@ impl Streams {
             let name = view.map_or_else(|| agent_id.to_string(), |view| view.name.to_string());
             return Err(Problem::new(
                 ErrorKind::Unavailable,
-                format!("the agent of machine {name} is not connected"),
+                format!("the agent of node {name} is not connected"),
             )
             .hint("sutler node ls"));
         }
@@ -135,7 +135,7 @@ impl Streams {
         Ok(())
     }
 
-    /// Finds the newest stream of a machine.
+    /// Finds the newest stream of a node.
     fn of(&self, agent_id: AgentId) -> Option<u64> {
         let mut newest = self.open.iter().rev();
         newest

@@ -7,21 +7,21 @@ use serde_json::json;
 use sutler_api::agent::ToAgent;
 
 use crate::journey::gone;
-use crate::world::{GIB, Machine, SOON, World, agent_post, finished};
+use crate::world::{GIB, Node, SOON, World, agent_post, finished};
 
 #[tokio::test]
 async fn a_restarted_master_keeps_its_books_and_tells_what_is_open_again() {
     let mut world = World::start().await;
-    let mut machine = world.with_local().await;
+    let mut node = world.with_local().await;
     world
         .post("/v1/volumes", json!({ "name": "done", "size": GIB }))
         .await;
-    let done = machine.operation().await;
-    machine.ended(&world, &done).await;
+    let done = node.operation().await;
+    node.ended(&world, &done).await;
     world
         .post("/v1/volumes", json!({ "name": "open", "size": GIB }))
         .await;
-    let open = machine.operation().await;
+    let open = node.operation().await;
     let before = world.get("/v1/volumes/done").await;
     world.restart().await;
     let mut after = world.get("/v1/volumes/done").await;
@@ -31,39 +31,39 @@ async fn a_restarted_master_keeps_its_books_and_tells_what_is_open_again() {
         problem["what"].as_str().unwrap().contains("not connected"),
         "{problem}"
     );
-    machine.listen(&world).await;
-    assert_eq!(machine.desired.operations, std::slice::from_ref(&open));
-    assert_eq!(machine.desired.volumes.len(), 2);
-    assert_eq!(machine.desired.plugins.len(), 1);
-    machine.ended(&world, &open).await;
+    node.listen(&world).await;
+    assert_eq!(node.desired.operations, std::slice::from_ref(&open));
+    assert_eq!(node.desired.volumes.len(), 2);
+    assert_eq!(node.desired.plugins.len(), 1);
+    node.ended(&world, &open).await;
     assert_eq!(world.get("/v1/volumes/open").await["state"], "ready");
 }
 
 #[tokio::test]
 async fn an_update_told_again_is_recorded_once() {
     let mut world = World::start().await;
-    let mut machine = world.with_local().await;
+    let mut node = world.with_local().await;
     world
         .post("/v1/volumes", json!({ "name": "data", "size": GIB }))
         .await;
-    let operation = machine.operation().await;
-    machine.ended(&world, &operation).await;
+    let operation = node.operation().await;
+    node.ended(&world, &operation).await;
     let commits = world.metric("sutler_store_commits_total").await;
-    machine.ended(&world, &operation).await;
+    node.ended(&world, &operation).await;
     assert_eq!(world.metric("sutler_store_commits_total").await, commits);
     world.restart().await;
-    machine.listen(&world).await;
+    node.listen(&world).await;
     assert!(
-        machine.desired.operations.is_empty(),
+        node.desired.operations.is_empty(),
         "its end was recorded"
     );
-    machine.ended(&world, &operation).await;
+    node.ended(&world, &operation).await;
     let failed = json!({
         "type": "operation", "operation_uuid": operation.operation_uuid,
         "volume_id": operation.volume_id, "at": "2026-01-01T00:00:00Z",
         "outcome": { "failed": { "kind": "internal", "what": "late", "said_by": "sutler" } },
     });
-    machine.update(&world, failed).await;
+    node.update(&world, failed).await;
     let path = format!("/v1/operations/{}", operation.operation_uuid);
     assert_eq!(
         world.get(&path).await["state"],
@@ -102,7 +102,7 @@ async fn a_newer_run_ends_the_stream_of_the_older_and_its_word() {
         "{problem}"
     );
     assert_eq!(old.open(&world).await.status(), StatusCode::CONFLICT);
-    let other = Machine::join(&world, "b").await;
+    let other = Node::join(&world, "b").await;
     let mut taken = other.register.clone();
     taken.agent_id = Some(other.id);
     taken.name = "a".parse().unwrap();
@@ -111,7 +111,7 @@ async fn a_newer_run_ends_the_stream_of_the_older_and_its_word() {
 }
 
 #[tokio::test]
-async fn a_second_stream_replaces_the_first_and_the_machine_stays_connected() {
+async fn a_second_stream_replaces_the_first_and_the_node_stays_connected() {
     let world = World::start().await;
     let mut first = world.with_local().await;
     let response = first.open(&world).await;
@@ -123,7 +123,7 @@ async fn a_second_stream_replaces_the_first_and_the_machine_stays_connected() {
     let (status, problem) = world.post("/v1/tasks", json!({ "image": "x" })).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(
-        problem["what"].as_str().unwrap().contains("no machine"),
+        problem["what"].as_str().unwrap().contains("no node"),
         "{problem}"
     );
 }
@@ -131,8 +131,8 @@ async fn a_second_stream_replaces_the_first_and_the_machine_stays_connected() {
 #[tokio::test]
 async fn a_silent_stream_beats() {
     let world = World::start().await;
-    let mut machine = world.with_local().await;
-    let beat = tokio::time::timeout(SOON, machine.line())
+    let mut node = world.with_local().await;
+    let beat = tokio::time::timeout(SOON, node.line())
         .await
         .expect("in time");
     assert_eq!(beat, Some(ToAgent::Heartbeat));
@@ -141,10 +141,10 @@ async fn a_silent_stream_beats() {
 #[tokio::test]
 async fn bad_messages_of_an_agent_are_refused() {
     let world = World::start().await;
-    let machine = Machine::join(&world, "a").await;
+    let node = Node::join(&world, "a").await;
     for (path, body, status) in [
         ("register", json!({}), 400),
-        ("updates", json!({ "agent_id": machine.id }), 400),
+        ("updates", json!({ "agent_id": node.id }), 400),
         (
             "updates",
             json!({
@@ -157,7 +157,7 @@ async fn bad_messages_of_an_agent_are_refused() {
         let (got, problem) = agent_post(&world, path, &body).await;
         assert_eq!(got.as_u16(), status, "{path} {body}: {problem}");
     }
-    let (status, problem) = machine
+    let (status, problem) = node
         .try_update(&world, json!({ "type": "gossip" }))
         .await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
@@ -187,12 +187,12 @@ async fn a_master_killed_around_a_record_has_it_wholly_or_not_at_all() {
         ("master.send.operation_create.after", true),
     ] {
         let mut world = World::start().await;
-        let mut machine = world.with_local().await;
+        let mut node = world.with_local().await;
         world.stop().await;
         let child = Child::start(&world, failpoint);
         let client: serde_json::Value = child.client(&world).await;
         let at = |path: &str| format!("{}{path}", client["address"].as_str().unwrap());
-        reconnect(&world, &at, &machine).await;
+        reconnect(&world, &at, &node).await;
         let request = world
             .http
             .post(at("/v1/volumes"))
@@ -208,9 +208,9 @@ async fn a_master_killed_around_a_record_has_it_wholly_or_not_at_all() {
                 .await
                 .unwrap(),
         );
-        machine.listen(&world).await;
+        node.listen(&world).await;
         assert_eq!(
-            machine.desired.operations.len(),
+            node.desired.operations.len(),
             usize::from(recorded),
             "{failpoint}"
         );
@@ -218,8 +218,8 @@ async fn a_master_killed_around_a_record_has_it_wholly_or_not_at_all() {
             world.get("/v1/volumes").await.as_array().unwrap().len(),
             usize::from(recorded)
         );
-        if let Some(operation) = machine.desired.operations.first().cloned() {
-            machine.update(&world, finished(&operation)).await;
+        if let Some(operation) = node.desired.operations.first().cloned() {
+            node.update(&world, finished(&operation)).await;
             assert_eq!(world.get("/v1/volumes/data").await["state"], "ready");
         }
     }
@@ -270,11 +270,11 @@ impl Drop for Child {
     }
 }
 
-/// Makes the machine ready at another master's address: the stream is left open.
-async fn reconnect(world: &World, at: &impl Fn(&str) -> String, machine: &Machine) {
+/// Makes the node ready at another master's address: the stream is left open.
+async fn reconnect(world: &World, at: &impl Fn(&str) -> String, node: &Node) {
     let path = format!(
         "/agent/v1/events?agent_id={}&incarnation={}",
-        machine.id, machine.register.incarnation
+        node.id, node.register.incarnation
     );
     let stream = world
         .http
@@ -291,7 +291,7 @@ async fn reconnect(world: &World, at: &impl Fn(&str) -> String, machine: &Machin
         "log_tail": [], "free": { "local": 10 * GIB },
     });
     let updates = json!({
-        "agent_id": machine.id, "incarnation": machine.register.incarnation,
+        "agent_id": node.id, "incarnation": node.register.incarnation,
         "updates": [{ "type": "plugin", "name": "local", "generation": 1, "instance": instance }],
     });
     let request = world

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::world::{Machine, SOON, World, trusting};
+use crate::world::{Node, SOON, World, trusting};
 
 /// A bound that a test waits out; all others are far beyond what a test takes.
 const SHORT: Duration = Duration::from_millis(300);
@@ -230,20 +230,20 @@ async fn a_stream_outlives_every_bound_on_silence() {
         bounds.body_silence = SHORT;
     })
     .await;
-    let mut machine = world.with_local().await;
+    let mut node = world.with_local().await;
     // As above: nothing may happen in this time.
     tokio::time::sleep(3 * SHORT).await;
     let create = json!({ "name": "v", "size": 1 << 30 });
     let (status, body) = world.post("/v1/volumes", create).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{body}");
-    machine.operation().await;
+    node.operation().await;
 }
 
 #[tokio::test]
 async fn six_hundred_silent_connections_shut_out_neither_agents_nor_operators() {
     // The places of 256 descriptors; every connection comes from one address.
     let world = world(|bounds| bounds.places = Places::of_descriptors(256)).await;
-    let mut machine = world.with_local().await;
+    let mut node = world.with_local().await;
     let mut silent = Vec::new();
     for _ in 0..300 {
         silent.push(connect(&world).await);
@@ -254,10 +254,10 @@ async fn six_hundred_silent_connections_shut_out_neither_agents_nor_operators() 
     let create = json!({ "name": "v", "size": 1 << 30 });
     let (status, body) = world.post("/v1/volumes", create).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{body}");
-    let operation = machine.operation().await;
-    machine.ended(&world, &operation).await;
+    let operation = node.operation().await;
+    node.ended(&world, &operation).await;
     // And over connections that are new.
-    let mut other = Machine::join(&world, "b").await;
+    let mut other = Node::join(&world, "b").await;
     other.listen(&world).await;
     let mut stream = shake_hands(&world, "http/1.1").await;
     ask(&world, &mut stream).await;
@@ -291,5 +291,5 @@ async fn who_has_too_many_connections_with_a_token_is_told() {
         answer.contains("2 connections from this address"),
         "{answer}"
     );
-    Machine::join(&world, "a").await;
+    Node::join(&world, "a").await;
 }

@@ -8,13 +8,13 @@ use crate::world::{GIB, World, answer};
 #[tokio::test]
 async fn a_bad_request_is_answered_with_its_fault() {
     let world = World::start().await;
-    let mut machine = world.with_local().await;
+    let mut node = world.with_local().await;
     let (_, accepted) = world
         .post("/v1/volumes", json!({ "name": "taken", "size": GIB }))
         .await;
     assert_eq!(accepted["volume"]["state"], "creating", "{accepted}");
-    let operation = machine.operation().await;
-    machine.ended(&world, &operation).await;
+    let operation = node.operation().await;
+    node.ended(&world, &operation).await;
     let long = "x".repeat(300);
     let volumes = |body: Value| (Method::POST, "/v1/volumes".to_owned(), Some(body));
     let path = |method: Method, path: &str| (method, path.to_owned(), None);

@@ -1,24 +1,24 @@
-//! The way of a volume and a task through the API, with a fake machine at the other end.
+//! The way of a volume and a task through the API, with a fake node at the other end.
 
 use futures::StreamExt;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use sutler_api::agent::{AgentQuery, ToAgent, VolumeAct};
 
-use crate::world::{GIB, Machine, World, agent_post, answer};
+use crate::world::{GIB, Node, World, agent_post, answer};
 
 #[tokio::test]
 async fn a_volume_is_made_used_and_removed() {
     let world = World::start().await;
-    let mut machine = world.with_local().await;
+    let mut node = world.with_local().await;
     let volume = json!({ "name": "data", "size": GIB });
     let (status, accepted) = world.post("/v1/volumes", volume).await;
     assert_eq!(status, StatusCode::ACCEPTED);
-    let operation = machine.operation().await;
+    let operation = node.operation().await;
     assert_eq!(json!(operation.operation_uuid), accepted["operation_uuid"]);
     assert!(matches!(&operation.act, VolumeAct::Create(spec) if spec.capacity.get() == GIB));
     let path = format!("/v1/operations/{}?wait_ms=20000", operation.operation_uuid);
-    let (ended, ()) = tokio::join!(world.get(&path), machine.ended(&world, &operation));
+    let (ended, ()) = tokio::join!(world.get(&path), node.ended(&world, &operation));
     assert_eq!(
         (&ended["state"], &ended["kind"]),
         (&json!("finished"), &json!("create_volume"))
@@ -36,12 +36,12 @@ async fn a_volume_is_made_used_and_removed() {
         (status, &task["state"]),
         (StatusCode::CREATED, &json!("accepted"))
     );
-    let ToAgent::Task(told) = machine.next().await else {
+    let ToAgent::Task(told) = node.next().await else {
         panic!("a task")
     };
     assert_eq!(told.spec.task_id.as_str(), "job");
     let wait = world.get("/v1/tasks/job?wait_ms=20000&seen_state=accepted");
-    let (running, ()) = tokio::join!(wait, machine.task(&world, "job", "running", None));
+    let (running, ()) = tokio::join!(wait, node.task(&world, "job", "running", None));
     assert_eq!(running["state"], "running");
     let (status, refused) = world.delete("/v1/volumes/data").await;
     assert_eq!(status, StatusCode::CONFLICT);
@@ -49,7 +49,7 @@ async fn a_volume_is_made_used_and_removed() {
         refused["what"].as_str().unwrap().contains("task job"),
         "{refused}"
     );
-    machine.task(&world, "job", "finished", Some(0)).await;
+    node.task(&world, "job", "finished", Some(0)).await;
     let ended = world
         .get("/v1/tasks/job?wait_ms=20000&seen_state=finished")
         .await;
@@ -66,10 +66,10 @@ async fn a_volume_is_made_used_and_removed() {
     assert_eq!(answer(restored).await.1["state"], "ready");
     let (_, deleting) = world.delete("/v1/volumes/data?purge=true").await;
     assert_eq!(deleting["volume"]["state"], "deleting");
-    let operation = machine.operation().await;
+    let operation = node.operation().await;
     assert_eq!(operation.act, VolumeAct::Delete);
-    machine.ended(&world, &operation).await;
-    assert!(matches!(machine.next().await, ToAgent::ForgetVolume { .. }));
+    node.ended(&world, &operation).await;
+    assert!(matches!(node.next().await, ToAgent::ForgetVolume { .. }));
     assert_eq!(world.get("/v1/volumes").await, json!([]));
 }
 
@@ -79,26 +79,26 @@ async fn the_trash_lets_go_by_itself_when_its_retention_ends() {
         config.trash_retention = std::time::Duration::from_millis(300);
     })
     .await;
-    let mut machine = world.with_local().await;
+    let mut node = world.with_local().await;
     world
         .post("/v1/volumes", json!({ "name": "data", "size": GIB }))
         .await;
-    let create = machine.operation().await;
-    machine.ended(&world, &create).await;
+    let create = node.operation().await;
+    node.ended(&world, &create).await;
     let (_, trashed) = world.delete("/v1/volumes/data").await;
     assert_eq!(trashed["volume"]["state"], "trashed");
-    let delete = machine.operation().await;
+    let delete = node.operation().await;
     assert_eq!(json!(delete.operation_uuid), trashed["operation_uuid"]);
 }
 
 #[tokio::test]
-async fn logs_flow_from_the_machine_to_the_asker_as_they_come() {
+async fn logs_flow_from_the_node_to_the_asker_as_they_come() {
     let world = World::start().await;
-    let mut machine = world.with_local().await;
+    let mut node = world.with_local().await;
     world
         .post("/v1/tasks", json!({ "task_id": "job", "image": "x" }))
         .await;
-    machine.next().await;
+    node.next().await;
     let asked = world.call(
         Method::GET,
         "/v1/tasks/job/logs?stream=stdout&tail=5&follow=true",
@@ -106,7 +106,7 @@ async fn logs_flow_from_the_machine_to_the_asker_as_they_come() {
     );
     let (more, pieces) = tokio::sync::mpsc::channel::<Result<&'static str, std::io::Error>>(4);
     let answering = async {
-        let ToAgent::Query { request_id, query } = machine.next().await else {
+        let ToAgent::Query { request_id, query } = node.next().await else {
             panic!()
         };
         let AgentQuery::TaskLogs { task_id, log } = query else {
@@ -140,16 +140,16 @@ async fn logs_flow_from_the_machine_to_the_asker_as_they_come() {
 }
 
 #[tokio::test]
-async fn an_asker_that_goes_away_ends_the_machines_sending() {
+async fn an_asker_that_goes_away_ends_the_nodes_sending() {
     let world = World::start().await;
-    let mut machine = world.with_local().await;
+    let mut node = world.with_local().await;
     world
         .post("/v1/tasks", json!({ "task_id": "job", "image": "x" }))
         .await;
-    machine.next().await;
+    node.next().await;
     let asked = world.call(Method::GET, "/v1/tasks/job/logs?follow=true", None);
     let answering = async {
-        let ToAgent::Query { request_id, .. } = machine.next().await else {
+        let ToAgent::Query { request_id, .. } = node.next().await else {
             panic!()
         };
         let silent = futures::stream::pending::<Result<&'static str, std::io::Error>>();
@@ -174,12 +174,12 @@ async fn an_asker_that_goes_away_ends_the_machines_sending() {
 }
 
 #[tokio::test]
-async fn a_machine_may_answer_with_a_problem_and_none_for_nobody() {
+async fn a_node_may_answer_with_a_problem_and_none_for_nobody() {
     let world = World::start().await;
-    let mut machine = world.with_local().await;
+    let mut node = world.with_local().await;
     let asked = world.call(Method::GET, "/v1/plugins/local/logs", None);
     let answering = async {
-        let ToAgent::Query { request_id, query } = machine.next().await else {
+        let ToAgent::Query { request_id, query } = node.next().await else {
             panic!()
         };
         assert!(matches!(query, AgentQuery::PluginLogs { .. }), "{query:?}");
@@ -212,13 +212,13 @@ async fn a_machine_may_answer_with_a_problem_and_none_for_nobody() {
 #[tokio::test]
 async fn why_tells_the_owners_story_and_the_books_alone_without_it() {
     let world = World::start().await;
-    let mut machine = world.with_local().await;
+    let mut node = world.with_local().await;
     world
         .post("/v1/volumes", json!({ "name": "data", "size": GIB }))
         .await;
-    let operation = machine.operation().await;
+    let operation = node.operation().await;
     let answering = async {
-        let ToAgent::Query { request_id, query } = machine.next().await else {
+        let ToAgent::Query { request_id, query } = node.next().await else {
             panic!()
         };
         assert_eq!(
@@ -240,8 +240,8 @@ async fn why_tells_the_owners_story_and_the_books_alone_without_it() {
         (&json!("code 8"), &json!("tried again in 3 s"))
     );
     assert_eq!(why["steps"].as_array().unwrap().len(), 2);
-    machine.hang_up();
-    gone(&world, &machine).await;
+    node.hang_up();
+    gone(&world, &node).await;
     let why = world.get("/v1/volumes/data/why").await;
     assert!(
         why["cause"].as_str().unwrap().contains("not connected"),
@@ -251,19 +251,19 @@ async fn why_tells_the_owners_story_and_the_books_alone_without_it() {
         why["summary"]
             .as_str()
             .unwrap()
-            .starts_with("volume data on machine a is creating")
+            .starts_with("volume data on node a is creating")
     );
 }
 
-/// Waits until the master knows that a machine is gone.
-pub async fn gone(world: &World, machine: &Machine) {
+/// Waits until the master knows that a node is gone.
+pub async fn gone(world: &World, node: &Node) {
     let see = async {
         loop {
             let agents = world.get("/v1/agents").await;
             let agents = agents.as_array().unwrap();
             let agent = agents
                 .iter()
-                .find(|a| a["agent_id"] == json!(machine.id))
+                .find(|a| a["agent_id"] == json!(node.id))
                 .unwrap();
             if agent["connected"] == json!(false) {
                 return;
@@ -279,19 +279,19 @@ pub async fn gone(world: &World, machine: &Machine) {
 #[tokio::test]
 async fn a_plugin_is_started_again_on_demand_and_in_use_only_when_that_is_said() {
     let mut world = World::start().await;
-    let mut machine = world.with_local().await;
+    let mut node = world.with_local().await;
     let volume = json!({ "name": "data", "size": GIB });
     world.post("/v1/volumes", volume).await;
-    let operation = machine.operation().await;
-    machine.ended(&world, &operation).await;
+    let operation = node.operation().await;
+    node.ended(&world, &operation).await;
     let task = json!({
         "task_id": "job", "image": "busybox", "volumes": [{ "name": "data", "path": "/data" }],
     });
     world.post("/v1/tasks", task).await;
-    let ToAgent::Task(_) = machine.next().await else {
+    let ToAgent::Task(_) = node.next().await else {
         panic!("a task")
     };
-    machine.task(&world, "job", "running", None).await;
+    node.task(&world, "job", "running", None).await;
     let restart = |request: serde_json::Value| world.post("/v1/plugins/local/restart", request);
     let (status, refused) = restart(json!({})).await;
     assert_eq!(status, StatusCode::CONFLICT, "{refused}");
@@ -301,28 +301,28 @@ async fn a_plugin_is_started_again_on_demand_and_in_use_only_when_that_is_said()
     }
     let (status, plugin) = restart(json!({ "in_use": true })).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{plugin}");
-    let ToAgent::Plugins(told) = machine.next().await else {
+    let ToAgent::Plugins(told) = node.next().await else {
         panic!("the plugins")
     };
     assert_eq!(told[0].restart, 1);
     let (status, unknown) = world.post("/v1/plugins/none/restart", json!({})).await;
     assert_eq!(status, StatusCode::NOT_FOUND, "{unknown}");
     world.restart().await;
-    machine.listen(&world).await;
-    assert_eq!(machine.desired.plugins[0].restart, 1, "it is not forgotten");
+    node.listen(&world).await;
+    assert_eq!(node.desired.plugins[0].restart, 1, "it is not forgotten");
 }
 
 #[tokio::test]
 async fn changes_are_streamed_as_they_become_durable() {
     let world = World::start().await;
-    let mut machine = world.with_local().await;
+    let mut node = world.with_local().await;
     let events = world.call(Method::GET, "/v1/events", None).await;
     assert_eq!(events.headers()["content-type"], "text/event-stream");
     let mut bytes = events.bytes_stream();
     world
         .post("/v1/volumes", json!({ "name": "data", "size": GIB }))
         .await;
-    machine.operation().await;
+    node.operation().await;
     let mut text = String::new();
     while !(text.contains("event: volume") && text.contains("event: operation")) {
         text.push_str(std::str::from_utf8(&bytes.next().await.unwrap().unwrap()).unwrap());
@@ -336,12 +336,12 @@ async fn changes_are_streamed_as_they_become_durable() {
 #[tokio::test]
 async fn metrics_and_the_description_tell_what_is_there() {
     let world = World::start().await;
-    let mut machine = world.with_local().await;
+    let mut node = world.with_local().await;
     world
         .post("/v1/volumes", json!({ "name": "data", "size": GIB }))
         .await;
-    let operation = machine.operation().await;
-    machine.ended(&world, &operation).await;
+    let operation = node.operation().await;
+    node.ended(&world, &operation).await;
     let state = |state: &str| format!("sutler_volume_state{{volume=\"data\",state=\"{state}\"}}");
     assert_eq!(world.metric(&state("ready")).await, 1.0);
     assert_eq!(world.metric(&state("in_use")).await, 0.0);
@@ -380,7 +380,7 @@ async fn metrics_and_the_description_tell_what_is_there() {
 #[tokio::test]
 async fn a_wait_ends_with_its_time_and_with_the_master() {
     let mut world = World::start().await;
-    let machine = world.with_local().await;
+    let node = world.with_local().await;
     world
         .post("/v1/tasks", json!({ "task_id": "job", "image": "x" }))
         .await;
@@ -394,7 +394,7 @@ async fn a_wait_ends_with_its_time_and_with_the_master() {
     let request = world.http.get(url).bearer_auth(world.operator()).send();
     let waiting = tokio::spawn(request);
     // A later call on the same server: the wait has begun, or will find the server gone.
-    machine.plugin_ready(&world).await;
+    node.plugin_ready(&world).await;
     let stopping = std::time::Instant::now();
     world.stop().await;
     assert!(

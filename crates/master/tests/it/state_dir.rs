@@ -135,7 +135,7 @@ async fn a_full_disk_refuses_keeps_all_and_goes_on_when_there_is_space() {
     let disk = SmallDisk::new();
     let path = disk.path().to_owned();
     let world = World::start_with(|config| config.state_dir = path).await;
-    let mut machine = world.with_local().await;
+    let mut node = world.with_local().await;
     let filler = disk.fill();
     let mut made = 0;
     let refused = loop {
@@ -157,15 +157,15 @@ async fn a_full_disk_refuses_keeps_all_and_goes_on_when_there_is_space() {
             .contains("state directory is full"),
         "{refused}"
     );
-    machine.until_cut_off().await;
+    node.until_cut_off().await;
     std::fs::remove_file(filler).unwrap();
     assert_eq!(
         world.get("/v1/volumes").await.as_array().unwrap().len(),
         made
     );
-    machine.listen(&world).await;
-    assert_eq!(machine.desired.operations.len(), made);
-    machine.plugin_ready(&world).await;
+    node.listen(&world).await;
+    assert_eq!(node.desired.operations.len(), made);
+    node.plugin_ready(&world).await;
     let (status, body) = world
         .post("/v1/volumes", json!({ "name": "after", "size": GIB }))
         .await;

@@ -1,4 +1,4 @@
-//! One master with its own folder, a client for its API, and a machine that obeys the test.
+//! One master with its own folder, a client for its API, and a node that obeys the test.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -116,16 +116,16 @@ impl World {
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 
-    /// Adds a plugin `local` and a machine `a` on which it is ready.
-    pub async fn with_local(&self) -> Machine {
+    /// Adds a plugin `local` and a node `a` on which it is ready.
+    pub async fn with_local(&self) -> Node {
         let (status, _) = self
             .post("/v1/plugins", json!({ "definition": { "image": "local" } }))
             .await;
         assert_eq!(status, StatusCode::CREATED);
-        let mut machine = Machine::join(self, "a").await;
-        machine.listen(self).await;
-        machine.plugin_ready(self).await;
-        machine
+        let mut node = Node::join(self, "a").await;
+        node.listen(self).await;
+        node.plugin_ready(self).await;
+        node
     }
 }
 
@@ -153,8 +153,8 @@ pub async fn answer(response: Response) -> (StatusCode, Value) {
     )
 }
 
-/// A machine whose agent is the test.
-pub struct Machine {
+/// A node whose agent is the test.
+pub struct Node {
     pub register: Register,
     pub id: AgentId,
     pub desired: Desired,
@@ -162,7 +162,7 @@ pub struct Machine {
     buffer: Vec<u8>,
 }
 
-impl Machine {
+impl Node {
     pub async fn join(world: &World, name: &str) -> Self {
         let register = Register {
             agent_id: None,

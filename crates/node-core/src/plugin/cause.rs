@@ -79,7 +79,7 @@ fn ended(wanted: &DesiredPlugin, end: &ContainerEnd, was_ready: bool) -> Problem
         )
         .said_by(SaidBy::Kernel)
         .raw(exit_text(exit))
-        .hint("free memory on this machine; the plugin is started again by itself"),
+        .hint("free memory on this host; the plugin is started again by itself"),
         ContainerEnd::Exited { exit, .. } => Problem::new(
             ErrorKind::Unavailable,
             format!("plugin {name} ended {when} with {}", exit_text(exit)),

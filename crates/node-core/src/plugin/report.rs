@@ -1,4 +1,4 @@
-//! What is told of a plugin on this machine.
+//! What is told of a plugin on this node.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! A plugin that is stopped: to be started again after a pause, at once, or never.
 //!
-//! Removal waits until no volume of the plugin is left on the machine; nothing here deletes the
+//! Removal waits until no volume of the plugin is left on the node; nothing here deletes the
 //! plugin's own data.
 
 use sutler_api::Timestamp;

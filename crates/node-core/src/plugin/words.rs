@@ -17,14 +17,14 @@ pub enum PluginEvent {
     Wanted(Box<DesiredPlugin>),
     /// The master no longer wants it.
     Unwanted,
-    /// How many volumes of it are staged, published or under way on this machine: they depend
+    /// How many volumes of it are staged, published or under way on this node: they depend
     /// on it, for their mounts may live in its processes.
     VolumesHere(usize),
     /// Its record was read; the first event after a restart.
     Recorded(Box<PluginRecord>),
     /// What is there of its container after a restart; the second event.
     Observed(ContainerSeen),
-    /// The machine has what it needs, or not.
+    /// The host has what it needs, or not.
     Prepared {
         /// Of which start.
         run: u64,

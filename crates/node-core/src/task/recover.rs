@@ -78,7 +78,7 @@ impl Task {
 }
 
 impl TaskRecord {
-    /// Corrects what is seen of the task's container when the machine has booted since the
+    /// Corrects what is seen of the task's container when the host has booted since the
     /// record was written. The container's folder survives the death of processes but not
     /// a power cut, so after one it cannot say that a command never ran.
     pub fn seen_after_boot(&self, seen: ContainerSeen) -> ContainerSeen {

@@ -158,7 +158,7 @@ fn out_of_memory(task: &Task, end: String) -> Problem {
     let id = &task.spec.task_id;
     let what = match task.spec.memory {
         Some(limit) => format!("task {id} needed more than its memory limit of {limit}"),
-        None => format!("the machine of task {id} ran out of memory"),
+        None => format!("the host of task {id} ran out of memory"),
     };
     Problem::new(ErrorKind::Exhausted, what)
         .said_by(SaidBy::Kernel)
@@ -169,7 +169,7 @@ fn out_of_memory(task: &Task, end: String) -> Problem {
 fn lost(task: &Task, rebooted: bool, log_tail: &[String]) -> Problem {
     let id = &task.spec.task_id;
     let cause = if rebooted {
-        format!("the machine was started again while task {id} ran")
+        format!("the host was started again while task {id} ran")
     } else {
         format!("the process that looked after task {id} was killed, so its end is not known")
     };

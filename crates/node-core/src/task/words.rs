@@ -53,7 +53,7 @@ pub enum TaskEvent {
     },
     /// The master has no more use for it.
     Forget,
-    /// Everything of it is gone from the machine.
+    /// Everything of it is gone from the node.
     Cleared,
     /// An act failed in a way that may pass.
     Faltered {
@@ -84,7 +84,7 @@ pub enum Act {
 pub struct VolumeAt {
     /// The plugin that has made what is there, and may change it.
     pub plugin: PluginName,
-    /// Folder, or device node for a block volume, on the machine.
+    /// Folder, or device node for a block volume, on the host.
     pub path: String,
     /// Which of the two.
     pub access: AccessType,
@@ -142,7 +142,7 @@ pub enum TaskEffect {
         /// Which.
         volume_id: VolumeId,
     },
-    /// Remove everything of the task from the machine: `Cleared`, or `Faltered(Clear)`.
+    /// Remove everything of the task from the node: `Cleared`, or `Faltered(Clear)`.
     Clear,
     /// Tell `Tick` at that time.
     WakeAt(Timestamp),

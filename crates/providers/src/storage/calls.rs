@@ -14,7 +14,7 @@ use sutler_ids::VolumeId;
 use sutler_ids::{Bytes, ErrorKind, Problem};
 use sutler_volume_core::{Answer, Call, CallId, Created, Expanded, Failure, Mount, Rpc, Verdict};
 
-use super::machine_state::VolumePaths;
+use super::host_state::VolumePaths;
 use super::says::{folder_failure, problem, still_mounted, verdict};
 use super::{PluginUp, secrets};
 
@@ -125,7 +125,7 @@ impl Job {
                 problem,
             });
         }
-        // The volume must be reachable from this machine, which owns it.
+        // The volume must be reachable from this node, which owns it.
         let here = facts.node.as_ref().filter(|_| facts.has_topology());
         let requisite: Vec<_> = here.map(|node| node.topology.clone()).into_iter().collect();
         let request = args::CreateVolume {

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::Input;
-use super::machine_state::{VolumePaths, not_known};
+use super::host_state::{VolumePaths, not_known};
 use super::shell::Shell;
 
 /// Longest wait for a file system's word that it is there: whoever acquires the volume waits too,

@@ -48,7 +48,7 @@ pub(crate) fn problem(error: &CsiError, plugin: &str, call: &Call) -> Problem {
 }
 
 pub(crate) fn no_record(volume_id: VolumeId) -> Problem {
-    let what = format!("this machine has no record of volume {volume_id}");
+    let what = format!("this node has no record of volume {volume_id}");
     Problem::new(ErrorKind::NotFound, what)
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn denial(denied: &Denied) -> Problem {
     match denied {
         Denied::Absent => Problem::new(
             ErrorKind::NotFound,
-            "the machine has no record of the volume",
+            "the node has no record of the volume",
         ),
         Denied::Busy(_) | Denied::Exists | Denied::InUse(_) | Denied::Unable(_) => {
             Problem::new(ErrorKind::Conflict, denied.to_string())

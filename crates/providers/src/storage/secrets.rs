@@ -26,7 +26,7 @@ async fn read_one(key: &str, file: &str) -> Result<String, Problem> {
         )
         .said_by(SaidBy::Kernel)
         .raw(raw)
-        .hint("make the file readable for root on this machine")
+        .hint("make the file readable for root on this host")
     };
     let meta = tokio::fs::metadata(file)
         .await

@@ -17,8 +17,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::calls::{Job, Plugin};
+use super::host_state::VolumePaths;
 use super::look::Looks;
-use super::machine_state::VolumePaths;
 use super::outbox::Outbox;
 use super::says::{denial, no_record};
 use super::{Input, PluginUp, Published, StorageConfig, StorageEvent, VOLUMES};
@@ -142,7 +142,7 @@ impl Shell {
                 self.acquire(volume_id, task_id, read_only);
             }
             Input::Release { volume_id, task_id } => self.release(volume_id, task_id),
-            Input::RetainUsers(users) => self.retain_users(&users),
+            Input::RetainHolders(holders) => self.retain_holders(&holders),
             Input::Forget(volume_id) => self.forget(volume_id),
             Input::PluginUp(name, up) => self.plugin_up(name, *up),
             Input::PluginDown(name) => {
@@ -159,7 +159,7 @@ impl Shell {
             }
             Input::VolumesOf(name, answer) => {
                 let of_plugin = |volume: &&Volume| {
-                    volume.record().spec.plugin == name && volume.record().maybe_on_machine()
+                    volume.record().spec.plugin == name && volume.record().maybe_on_host()
                 };
                 let _ = answer.send(self.volumes.values().filter(of_plugin).count());
             }
@@ -256,12 +256,12 @@ impl Shell {
         }
     }
 
-    fn retain_users(&mut self, users: &[(VolumeId, TaskId)]) {
+    fn retain_holders(&mut self, holders: &[(VolumeId, TaskId)]) {
         let volume_ids: Vec<VolumeId> = self.volumes.keys().copied().collect();
         for volume_id in volume_ids {
-            let of_volume = users.iter().filter(|(id, _)| *id == volume_id);
+            let of_volume = holders.iter().filter(|(id, _)| *id == volume_id);
             let tasks: BTreeSet<TaskId> = of_volume.map(|(_, task)| task.clone()).collect();
-            self.send(volume_id, Event::RetainUsers(tasks));
+            self.send(volume_id, Event::RetainHolders(tasks));
         }
     }
 

@@ -8,7 +8,7 @@ use sutler_volume_core::{Phase, Settled};
 
 use super::Input;
 use super::calls::{Plugin, READ_DEADLINE};
-use super::machine_state::VolumePaths;
+use super::host_state::VolumePaths;
 use super::shell::Shell;
 
 impl Shell {

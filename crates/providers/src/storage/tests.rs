@@ -312,19 +312,19 @@ async fn a_provider_killed_in_a_publish_ends_published_for_its_task() {
     bench.handle.acquire(volume_id(), task("a"), false);
     bench.plugin.wait_calls(Rpc::Publish, 1).await;
     let mut bench = bench.restart().await;
-    bench.handle.retain_users(vec![(volume_id(), task("a"))]);
+    bench.handle.retain_holders(vec![(volume_id(), task("a"))]);
     bench.handle.acquire(volume_id(), task("a"), false);
     bench.acquired("a").await.unwrap();
     assert_eq!(bench.plugin.violations(), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn a_user_that_no_longer_exists_is_released_after_a_restart() {
+async fn a_holder_that_no_longer_exists_is_released_after_a_restart() {
     let mut bench = Bench::created(FakeConfig::default()).await;
     bench.handle.acquire(volume_id(), task("a"), false);
     bench.acquired("a").await.unwrap();
     let mut bench = bench.restart().await;
-    bench.handle.retain_users(Vec::new());
+    bench.handle.retain_holders(Vec::new());
     bench.state(VolumeState::Ready).await;
     assert_eq!(bench.plugin.count(Rpc::Unstage), 1);
 }
@@ -357,7 +357,7 @@ async fn an_operation_on_a_volume_without_record_fails_by_name() {
 }
 
 #[tokio::test]
-async fn a_deletion_denied_for_a_user_is_not_carried_out_by_its_repeat() {
+async fn a_deletion_denied_for_a_holder_is_not_carried_out_by_its_repeat() {
     let mut bench = Bench::created(FakeConfig::default()).await;
     bench.handle.acquire(volume_id(), task("a"), false);
     bench.acquired("a").await.unwrap();

@@ -65,7 +65,7 @@ fn executable(world: &World, name: &str, content: &[u8]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_of_another_machine_is_named() {
+async fn a_program_of_another_architecture_is_named() {
     let world = World::new();
     // An ELF header for a machine that no one has (EM_AVR).
     let mut elf = *b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x53\0";

@@ -1,4 +1,4 @@
-//! Images that cannot be had: malformed, absent, locked, for another machine.
+//! Images that cannot be had: malformed, absent, locked, for another architecture.
 
 use sutler_images::{ImageBuilder, Platform};
 use sutler_testkit::world::{CREDENTIALS, Registry, World};
@@ -25,7 +25,7 @@ fn an_image_that_cannot_be_had_is_told_with_its_cause() {
 }
 
 #[test]
-fn an_image_for_another_machine_is_refused_with_what_there_is() {
+fn an_image_for_another_architecture_is_refused_with_what_there_is() {
     let _alone = alone();
     let world = World::up(config().without_local()).expect("the cluster comes up");
     let folder = world.root().join("other");

@@ -76,7 +76,7 @@ fn a_volume_argument_that_is_wrong_is_explained() {
     for (volume, text) in [
         ("data", "no path"),
         ("data:relative", "relative"),
-        ("/host:/data", "folder of the machine"),
+        ("/host:/data", "folder on the host"),
         ("data:/data:maybe", "maybe"),
         ("data:-1G:/data", "negative"),
         (":/data", "empty"),

@@ -1,6 +1,6 @@
 //! The main job: a volume from a plugin's image, written by one task, read by the next.
 
-use sutler_testkit::machine;
+use sutler_testkit::host;
 use sutler_testkit::oracle::{self, Oracle};
 use sutler_testkit::poll;
 use sutler_testkit::world::{World, items};
@@ -168,7 +168,7 @@ fn a_removed_volume_comes_back_from_the_trash_and_a_purged_one_is_gone() {
     let books = world.json(&["volume", "ls"]).unwrap();
     assert!(items(&books).is_empty(), "{books}");
     assert_eq!(oracle::volumes_of(&world, "local").unwrap(), []);
-    assert_eq!(machine::loop_devices_of(world.root()), []);
+    assert_eq!(host::loop_devices_of(world.root()), []);
     world
         .sutler(&["volume", "show", "data"])
         .expect(1, &["data"]);

@@ -1,6 +1,6 @@
 //! End-to-end tests: the real program, real containers, worlds of their own.
 //!
-//! One program for all of them, one test at a time: they share the machine's loop devices,
+//! One program for all of them, one test at a time: they share the host's loop devices,
 //! mounts and registries, and a slow neighbour would make every deadline a guess. They need root
 //! and the images of `cargo xtask pack`, and say so when either is missing.
 
@@ -22,15 +22,15 @@ use std::time::Duration;
 
 use sutler_testkit::world::{World, WorldConfig};
 
-/// Long enough for any state that needs no more than this machine.
+/// Long enough for any state that needs no more than this host.
 const SOON: Duration = Duration::from_secs(30);
 
-static MACHINE: Mutex<()> = Mutex::new(());
+static HOST: Mutex<()> = Mutex::new(());
 
-/// Keeps the machine for one test.
+/// Keeps the host for one test.
 fn alone() -> MutexGuard<'static, ()> {
     // A test that failed has cleaned up all the same.
-    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
+    HOST.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The program under test, with the local plugin.
@@ -38,7 +38,7 @@ fn config() -> WorldConfig {
     WorldConfig::new(env!("CARGO_BIN_EXE_sutler"))
 }
 
-/// A ready cluster of this one machine.
+/// A ready cluster of this one node.
 fn up() -> World {
     World::up(config()).expect("the cluster comes up")
 }

@@ -94,7 +94,7 @@ fn a_plugin_with_another_name_than_promised_is_refused_with_both() {
 }
 
 #[test]
-fn a_need_that_the_machine_lacks_is_named() {
+fn a_need_that_the_host_lacks_is_named() {
     let _alone = alone();
     let world = up();
     let need = "needs = [\"path:/dev/no-such-device\"]";

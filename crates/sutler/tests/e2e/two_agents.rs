@@ -6,7 +6,7 @@ use sutler_testkit::world::{Shape, World};
 
 use crate::{alone, config};
 
-/// The main job on one machine of the cluster.
+/// The main job on one node of the cluster.
 fn main_job_on(world: &World, agent: &str) {
     let volume = format!("data-{agent}");
     let mount = format!("{volume}:/data");

@@ -18,7 +18,7 @@ pub struct FakeConfig {
     pub name: String,
     /// The plugin's version.
     pub vendor_version: String,
-    /// What it calls its machine.
+    /// What it calls its node.
     pub node_id: String,
     /// Whether it serves the Controller service.
     pub controller: bool,
@@ -42,11 +42,11 @@ pub struct FakeConfig {
     pub stats: bool,
     /// Whether it knows the two newer single-node modes.
     pub single_node_modes: bool,
-    /// Where its machine is; empty: volumes are reachable from everywhere.
+    /// Where its node is; empty: volumes are reachable from everywhere.
     pub topology: BTreeMap<String, String>,
     /// Room of the back end, in bytes. The first plugin of a back end decides.
     pub capacity_bytes: u64,
-    /// Most volumes attached to its machine; zero: no limit.
+    /// Most volumes attached to its node; zero: no limit.
     pub max_volumes: u32,
     /// What every volume's context holds besides its own.
     pub volume_context: BTreeMap<String, String>,
@@ -129,7 +129,7 @@ impl FakeConfig {
         }
     }
 
-    /// The same plugin on another machine.
+    /// The same plugin on another node.
     pub fn on(self, node_id: &str) -> FakeConfig {
         FakeConfig {
             node_id: node_id.to_owned(),

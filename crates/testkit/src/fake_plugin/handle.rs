@@ -103,11 +103,11 @@ impl FakePlugin {
         FakePlugin::start_on(dir, config, backend)
     }
 
-    /// Starts the plugin of another machine on the same back end.
+    /// Starts the plugin of another node on the same back end.
     ///
     /// # Panics
     ///
-    /// The socket cannot be made, or the machine has a plugin already.
+    /// The socket cannot be made, or the node has a plugin already.
     pub fn join(&self, dir: &Path, config: FakeConfig) -> FakePlugin {
         let known = self.state(|state| state.world.nodes.contains_key(&config.node_id));
         assert!(!known, "node {:?} has a plugin already", config.node_id);
@@ -204,7 +204,7 @@ impl FakePlugin {
         self.state(|state| state.world.volumes.remove(volume_id));
     }
 
-    /// Says that a machine is off, so that nothing is mounted there any more.
+    /// Says that a node is off, so that nothing is mounted there any more.
     pub fn node_died(&self, node_id: &str) {
         self.state(|state| state.world.node_died(node_id));
     }

@@ -8,7 +8,7 @@
 //!
 //! Faults are injected per call: an error before or after the work, no answer, an answer held
 //! back, a broken connection, a dead plugin. Several plugins may share one back end, each as
-//! the plugin of one machine.
+//! the plugin of one node.
 //!
 //! It mounts nothing; with [`FakeConfig::touches_files`] it makes and removes target paths.
 //!

@@ -41,12 +41,12 @@ pub(super) struct State {
     in_flight: InFlight,
     replays: Replays,
     /// Volumes on which the plugin still works though the caller may be gone.
-    /// By volume, the machine of the plugin that does.
+    /// By volume, the node of the plugin that does.
     held: BTreeMap<String, String>,
 }
 
 impl State {
-    /// The plugin of a machine died: nothing there is in flight or held any more.
+    /// The plugin of a node died: nothing there is in flight or held any more.
     pub(super) fn plugin_died(&mut self, node_id: &str) {
         self.in_flight.drop_all(node_id);
         self.held.retain(|_, holder| holder != node_id);

@@ -26,7 +26,7 @@ pub struct RecordedCall {
     pub sequence: u64,
     /// Which call.
     pub rpc: Rpc,
-    /// The machine of the plugin that got it.
+    /// The node of the plugin that got it.
     pub node_id: String,
     /// The volume it was about: its id, for CreateVolume its name.
     pub volume: Option<String>,

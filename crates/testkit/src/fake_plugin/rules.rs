@@ -39,8 +39,8 @@ pub(super) struct Overlap {
 }
 
 impl InFlight {
-    /// Enters a call to the plugin of a machine; answers those it overlaps with. Calls to the
-    /// node services of two machines may overlap.
+    /// Enters a call to the plugin of a node; answers those it overlaps with. Calls to the
+    /// node services of two nodes may overlap.
     pub(super) fn enter(
         &mut self,
         sequence: u64,
@@ -79,7 +79,7 @@ impl InFlight {
         }
     }
 
-    /// The plugin of a machine died, and every call to it.
+    /// The plugin of a node died, and every call to it.
     pub(super) fn drop_all(&mut self, node_id: &str) {
         for flight in self.0.extract_if(.., |flight| flight.node_id == node_id) {
             flight.end.send_replace(Some(End::Dropped));

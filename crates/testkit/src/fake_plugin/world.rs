@@ -96,7 +96,7 @@ impl World {
         self.volumes.clear();
     }
 
-    /// The machine is off: nothing is mounted there any more.
+    /// The node is off: nothing is mounted there any more.
     pub(super) fn node_died(&mut self, node_id: &str) {
         for volume in self.volumes.values_mut() {
             volume.staged.remove(node_id);

@@ -12,7 +12,7 @@
 //! | 4 one writer, one node | mount table: agents that have a volume mounted |
 //! | 5 never deleted while published | mount table and loop devices against books and list |
 //! | 6 every operation ends | books: no volume or task on its way while at rest |
-//! | 7 resources are conserved | users against tasks; loop devices and mounts without users |
+//! | 7 resources are conserved | holders against tasks; loop devices and mounts without holders |
 //! | 8 no status goes backwards | this sight against the one before |
 //! | 9 secrets appear nowhere | logs of processes and containers |
 //! | 10 data reads back | what the test says it read |
@@ -58,7 +58,7 @@ pub struct BookVolume {
     /// Its state, as the API writes it.
     pub state: String,
     /// Tasks that hold it.
-    pub users: BTreeSet<String>,
+    pub holders: BTreeSet<String>,
 }
 
 /// A task in the books.

@@ -12,7 +12,7 @@ use serde_json::Value;
 use sutler_csi::PluginClient;
 
 use super::{BookTask, BookVolume, Expectations, ListedVolume, Observed};
-use crate::machine;
+use crate::host;
 use crate::world::{World, items};
 
 /// Longest time for one plugin's list.
@@ -25,14 +25,14 @@ const PAGE_ENTRIES: u32 = 100;
 pub(super) fn observe(world: &World, expectations: &Expectations) -> Result<Observed> {
     let mut mounts = BTreeMap::new();
     for dir in world.agent_state_dirs() {
-        let points = machine::mounts_under(&dir);
+        let points = host::mounts_under(&dir);
         let points = points
             .into_iter()
             .map(|m| m.point.display().to_string())
             .collect();
         mounts.insert(dir.display().to_string(), points);
     }
-    let loops = machine::loop_devices_of(world.root());
+    let loops = host::loop_devices_of(world.root());
     Ok(Observed {
         volumes: items(&world.json(&["volume", "ls"])?)
             .iter()
@@ -65,7 +65,7 @@ fn ask_plugins(world: &World) -> Result<BTreeMap<String, Vec<ListedVolume>>> {
     Ok(listed)
 }
 
-/// Gives what one plugin of a world lists, on all machines together.
+/// Gives what one plugin of a world lists, on all nodes together.
 ///
 /// # Errors
 /// It does not run, does not answer, or answers with an error.
@@ -99,7 +99,7 @@ fn book_volume(view: &Value) -> BookVolume {
         csi_volume_id: view["csi_volume_id"].as_str().map(str::to_owned),
         plugin: text(&view["plugin"]),
         state: text(&view["state"]),
-        users: texts_of(&view["users"], "task_id"),
+        holders: texts_of(&view["holders"], "task_id"),
     }
 }
 

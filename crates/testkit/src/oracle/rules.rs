@@ -25,7 +25,7 @@ pub fn check(observed: &Observed, expectations: &Expectations) -> Vec<Violation>
     violations.extend(one_node(observed));
     violations.extend(nothing_gone_is_published(observed));
     violations.extend(everything_ends(observed));
-    violations.extend(users_are_tasks(observed));
+    violations.extend(holders_are_tasks(observed));
     violations.extend(no_secrets(observed));
     violations.extend(data_reads_back(observed));
     violations
@@ -193,7 +193,7 @@ fn everything_ends(observed: &Observed) -> Vec<Violation> {
     volumes.chain(tasks).collect()
 }
 
-fn users_are_tasks(observed: &Observed) -> Vec<Violation> {
+fn holders_are_tasks(observed: &Observed) -> Vec<Violation> {
     let mut violations = Vec::new();
     let running = |task: &str| {
         observed
@@ -202,8 +202,8 @@ fn users_are_tasks(observed: &Observed) -> Vec<Violation> {
             .any(|known| known.task_id == task && known.state == "running")
     };
     for volume in &observed.volumes {
-        for user in volume.users.iter().filter(|user| !running(user)) {
-            let text = format!("{} is held by {user}, which does not run", volume.name);
+        for holder in volume.holders.iter().filter(|holder| !running(holder)) {
+            let text = format!("{} is held by {holder}, which does not run", volume.name);
             violations.push(broken(7, text));
         }
         let mounted = observed
@@ -211,7 +211,7 @@ fn users_are_tasks(observed: &Observed) -> Vec<Violation> {
             .values()
             .flatten()
             .any(|p| p.contains(&volume.volume_id));
-        if volume.users.is_empty() && mounted {
+        if volume.holders.is_empty() && mounted {
             violations.push(broken(7, format!("{} is mounted for nobody", volume.name)));
         }
     }
@@ -220,7 +220,7 @@ fn users_are_tasks(observed: &Observed) -> Vec<Violation> {
             observed
                 .volumes
                 .iter()
-                .any(|volume| volume.volume_id == **id && volume.users.contains(&task.task_id))
+                .any(|volume| volume.volume_id == **id && volume.holders.contains(&task.task_id))
         };
         for id in task.volumes.iter().filter(|id| !holds(id)) {
             violations.push(broken(

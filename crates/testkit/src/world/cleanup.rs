@@ -1,4 +1,4 @@
-//! Takes away all that a world has left on the machine. Works from what the kernel says, so that
+//! Takes away all that a world has left on the host. Works from what the kernel says, so that
 //! it needs no cooperation of what is cleaned up, and touches nothing outside the world's folder,
 //! its containers' cgroups and its network.
 
@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 
 use super::containers;
 use super::runs::Run;
-use crate::{machine, poll};
+use crate::{host, poll};
 
 /// Longest wait for killed processes and their mounts to go.
 const GONE_WITHIN: Duration = Duration::from_secs(20);
@@ -36,11 +36,11 @@ pub fn own(root: &Path) -> Result<()> {
 
 /// Cleans up and tells on standard error what would not go.
 pub(super) fn clean(root: &Path) {
-    let containers = containers::of_agents(&machine::subfolders(root));
+    let containers = containers::of_agents(&host::subfolders(root));
     let cgroups: Vec<PathBuf> = containers
         .iter()
         .filter_map(|container| container.cgroup.as_deref())
-        .flat_map(machine::cgroup_folders)
+        .flat_map(host::cgroup_folders)
         .collect();
     let gone = poll::until("processes are gone", GONE_WITHIN, || {
         let left = kill_all(root, &cgroups);
@@ -55,7 +55,7 @@ pub(super) fn clean(root: &Path) {
         remove_cgroup(cgroup);
     }
     Run::of_world(root).iter().for_each(Run::remove);
-    let left = machine::mounts_under(root);
+    let left = host::mounts_under(root);
     if left.is_empty() {
         report(fs::remove_dir_all(root));
     } else {
@@ -67,16 +67,16 @@ pub(super) fn clean(root: &Path) {
 fn kill_all(root: &Path, cgroups: &[PathBuf]) -> Vec<i32> {
     let own = i32::try_from(std::process::id()).unwrap_or_default();
     let root = root.to_string_lossy();
-    let named = machine::processes()
+    let named = host::processes()
         .into_iter()
         .filter(|p| p.command.contains(&*root));
     let mut pids: Vec<i32> = named.map(|process| process.pid).collect();
     pids.extend(
         cgroups
             .iter()
-            .flat_map(|folder| machine::cgroup_processes(folder)),
+            .flat_map(|folder| host::cgroup_processes(folder)),
     );
-    pids.retain(|pid| *pid != own && machine::process(*pid).is_some());
+    pids.retain(|pid| *pid != own && host::process(*pid).is_some());
     kill(&pids);
     pids
 }
@@ -91,14 +91,14 @@ pub(super) fn kill(pids: &[i32]) {
 
 /// Unmounts what is mounted at or below a folder.
 pub(super) fn unmount_all(root: &Path) {
-    for mount in machine::mounts_under(root).into_iter().rev() {
+    for mount in host::mounts_under(root).into_iter().rev() {
         // One that is still busy is reported by the caller's last look.
         let _ = unmount(&mount.point, UnmountFlags::DETACH);
     }
 }
 
 fn detach_loops(root: &Path) {
-    for device in machine::loop_devices_of(root) {
+    for device in host::loop_devices_of(root) {
         let mut losetup = Command::new("losetup");
         losetup
             .arg("--detach")
@@ -110,7 +110,7 @@ fn detach_loops(root: &Path) {
 
 /// Removes a cgroup and those above it that are now empty and ours.
 pub(super) fn remove_cgroup(folder: &Path) {
-    for child in machine::subfolders(folder) {
+    for child in host::subfolders(folder) {
         remove_cgroup(&child);
     }
     let mut folder = Some(folder);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::machine;
+use crate::host;
 
 /// One container's folder and what it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Container {
     pub init: Option<i32>,
     /// Its cgroup.
     pub cgroup: Option<String>,
-    /// Where its CSI socket lies on the machine, if it is a plugin's.
+    /// Where its CSI socket lies on the host, if it is a plugin's.
     pub socket: Option<PathBuf>,
 }
 
@@ -29,7 +29,7 @@ pub struct Container {
 pub(super) fn of_agents(state_dirs: &[PathBuf]) -> Vec<Container> {
     let folders = state_dirs.iter().map(|dir| dir.join("agent/containers"));
     folders
-        .flat_map(|folder| machine::subfolders(&folder))
+        .flat_map(|folder| host::subfolders(&folder))
         .map(read)
         .collect()
 }
@@ -41,7 +41,7 @@ fn read(folder: PathBuf) -> Container {
         let pid = value["pid"]
             .as_i64()
             .and_then(|pid| i32::try_from(pid).ok())?;
-        machine::process(pid).map(|process| process.pid)
+        host::process(pid).map(|process| process.pid)
     };
     Container {
         id: folder
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plugins_socket_is_found_on_the_machine() {
+    fn a_plugins_socket_is_found_on_the_host() {
         let config = serde_json::json!({
             "process": { "env": ["A=b", "CSI_ENDPOINT=unix:///csi/csi.sock"] },
             "mounts": [

@@ -228,7 +228,7 @@ impl World {
         self.wait_class("local", self.agents.len().max(1))
     }
 
-    /// Waits until a class is ready on so many machines.
+    /// Waits until a class is ready on so many nodes.
     ///
     /// # Errors
     /// The deadline passed; the text holds the classes as last seen.

@@ -1,8 +1,8 @@
-//! Network namespaces for agents, each joined to the machine by a pair of virtual interfaces.
+//! Network namespaces for agents, each joined to the host by a pair of virtual interfaces.
 //!
 //! ```text
-//! machine: 10.231.N.1 ──veth── 10.231.N.2 in namespace 1
-//!          10.231.N.1 ──veth── 10.231.N.3 in namespace 2
+//! host: 10.231.N.1 ──veth── 10.231.N.2 in namespace 1
+//!       10.231.N.1 ──veth── 10.231.N.3 in namespace 2
 //! ```
 //! Point to point, so that no bridge is needed and the agents do not see each other.
 
@@ -13,7 +13,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use rustix::mount::{UnmountFlags, unmount};
 
-use crate::machine::{NAMESPACES_DIR, mounts_under, network_namespaces};
+use crate::host::{NAMESPACES_DIR, mounts_under, network_namespaces};
 use crate::traces::is_tagged;
 
 /// Networks tried before we give up: another test may have taken one.
@@ -27,7 +27,7 @@ pub fn remove_namespaces_dir() {
     if !network_namespaces().is_empty() {
         return;
     }
-    // What cannot be undone is found by whoever looks at the machine afterwards. Two first
+    // What cannot be undone is found by whoever looks at the host afterwards. Two first
     // namespaces at once may have made two mounts.
     for _ in mounts_under(folder) {
         let _ = unmount(folder, UnmountFlags::empty());
@@ -56,7 +56,7 @@ impl Network {
         Ok(network)
     }
 
-    /// The machine's address, the same on all links.
+    /// The host's address, the same on all links.
     pub fn master_ip(&self) -> Ipv4Addr {
         Ipv4Addr::new(10, 231, self.number, 1)
     }
@@ -96,7 +96,7 @@ impl Drop for Network {
 /// Removes the namespaces that a world's folder gave their names.
 pub(super) fn sweep(root: &Path) {
     let tag = tag(root);
-    let names = crate::machine::network_namespaces();
+    let names = crate::host::network_namespaces();
     names
         .iter()
         .filter(|name| name.starts_with(&tag))
@@ -105,7 +105,7 @@ pub(super) fn sweep(root: &Path) {
 
 /// Removes the namespaces of worlds whose folder is gone.
 pub(super) fn sweep_orphans(worlds: &Path) {
-    let folders = crate::machine::subfolders(worlds);
+    let folders = crate::host::subfolders(worlds);
     let tags: Vec<String> = folders.iter().map(|folder| tag(folder)).collect();
     let names = network_namespaces().into_iter();
     names
@@ -128,14 +128,14 @@ fn tag(root: &Path) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).collect()
 }
 
-/// Finds a network whose machine address nobody has.
+/// Finds a network whose host address nobody has.
 fn free_network() -> Result<u8> {
     let taken = output(&["-o", "-4", "addr", "show"])?;
     let own = (std::process::id() % u32::from(NETWORKS_MAX)) as u8;
     (0..NETWORKS_MAX)
         .map(|step| (own + step) % NETWORKS_MAX)
         .find(|number| !taken.contains(&format!("10.231.{number}.1 ")))
-        .context("every 10.231.N.0 network of this machine is taken")
+        .context("every 10.231.N.0 network of this host is taken")
 }
 
 fn ip(args: &[&str]) -> Result<()> {
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn namespaces_reach_the_machine_and_leave_nothing() {
+    fn namespaces_reach_the_host_and_leave_nothing() {
         assert!(
             rustix::process::geteuid().is_root(),
             "network namespaces need root"
@@ -182,7 +182,7 @@ mod tests {
             assert!(status.success(), "no way from {name}");
         }
         drop(network);
-        let left = crate::machine::network_namespaces();
+        let left = crate::host::network_namespaces();
         assert!(names.iter().all(|name| !left.contains(name)), "{left:?}");
     }
 }

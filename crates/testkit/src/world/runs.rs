@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::cleanup::{kill, remove_cgroup, report, unmount_all};
-use crate::machine;
+use crate::host;
 use crate::traces::RUN_DIR;
 
 /// One agent's folder and cgroup.
@@ -16,21 +16,21 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// Gives those of this machine's agents.
-    pub(super) fn of_machine() -> Vec<Self> {
+    /// Gives those of this host's agents.
+    pub(super) fn of_host() -> Vec<Self> {
         Self::below(Path::new(RUN_DIR))
     }
 
     /// Gives those of a world's agents: in the world's own folder, or signed by it.
     pub(super) fn of_world(root: &Path) -> Vec<Self> {
         let mut runs = Self::below(&root.join("run"));
-        let signed = Self::of_machine().into_iter();
+        let signed = Self::of_host().into_iter();
         runs.extend(signed.filter(|run| run.state().is_some_and(|state| state.starts_with(root))));
         runs
     }
 
     fn below(folder: &Path) -> Vec<Self> {
-        let folders = machine::subfolders(folder).into_iter();
+        let folders = host::subfolders(folder).into_iter();
         let run = |folder: PathBuf| {
             let tag = folder.file_name()?.to_string_lossy().into_owned();
             Some(Self { folder, tag })
@@ -54,7 +54,7 @@ impl Run {
         match self.state() {
             Some(state) => !state.exists(),
             None => {
-                let agents = machine::processes().into_iter().any(|p| p.name == "sutler");
+                let agents = host::processes().into_iter().any(|p| p.name == "sutler");
                 !agents && self.processes().is_empty()
             }
         }
@@ -67,7 +67,7 @@ impl Run {
             format!("/sutler/{}", self.tag),
         ]
         .iter()
-        .flat_map(|cgroup| machine::cgroup_folders(cgroup))
+        .flat_map(|cgroup| host::cgroup_folders(cgroup))
         .collect()
     }
 
@@ -75,7 +75,7 @@ impl Run {
         let cgroups = self.cgroups();
         cgroups
             .iter()
-            .flat_map(|c| machine::cgroup_processes(c))
+            .flat_map(|c| host::cgroup_processes(c))
             .collect()
     }
 

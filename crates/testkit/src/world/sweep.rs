@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::cleanup::{clean, kill, remove_cgroup};
 use super::runs::Run;
 use super::{OWNER, WORLDS, network};
-use crate::{machine, traces};
+use crate::{host, traces};
 
 /// How the folders of worlds begin, and of those that other crates' tests have.
 const WORLD_PREFIXES: [&str; 2] = ["st-", "sa-"];
@@ -24,14 +24,14 @@ pub fn sweep() {
         clean(&root);
         network::sweep(&root);
     }
-    for run in Run::of_machine().iter().filter(|run| run.is_dead()) {
+    for run in Run::of_host().iter().filter(|run| run.is_dead()) {
         println!("sweeping {} of {}", run.tag(), traces::RUN_DIR);
         run.remove();
     }
     for cgroup in traces::cgroups() {
         sweep_cgroup(&cgroup);
     }
-    let orphans = machine::processes().into_iter();
+    let orphans = host::processes().into_iter();
     let orphans = orphans.filter(|p| named_world(&p.command).is_some_and(|w| !w.exists()));
     kill(&orphans.map(|process| process.pid).collect::<Vec<_>>());
     network::sweep_orphans(Path::new(WORLDS));
@@ -40,7 +40,7 @@ pub fn sweep() {
 }
 
 fn worlds() -> impl Iterator<Item = PathBuf> {
-    let folders = machine::subfolders(Path::new(WORLDS)).into_iter();
+    let folders = host::subfolders(Path::new(WORLDS)).into_iter();
     folders.filter(|folder| {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         WORLD_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
@@ -57,7 +57,7 @@ fn dead_worlds() -> Vec<PathBuf> {
 }
 
 fn lives(pid: &str) -> bool {
-    pid.parse().ok().and_then(machine::process).is_some()
+    pid.parse().ok().and_then(host::process).is_some()
 }
 
 /// Removes one cgroup of ours if nobody can be using it, or what is so below one that earlier
@@ -67,11 +67,11 @@ fn sweep_cgroup(cgroup: &Path) {
     if let Some(rest) = name.strip_prefix(TEST_CGROUPS) {
         let pid = rest.split('-').next().unwrap_or_default();
         if !lives(pid) {
-            kill(&machine::cgroup_processes(cgroup));
+            kill(&host::cgroup_processes(cgroup));
             remove_cgroup(cgroup);
         }
     } else if name == "sutler" {
-        for child in machine::subfolders(cgroup) {
+        for child in host::subfolders(cgroup) {
             sweep_agents(
                 &child,
                 &child.file_name().unwrap_or_default().to_string_lossy(),
@@ -87,10 +87,10 @@ fn sweep_cgroup(cgroup: &Path) {
 /// Removes an agent's cgroup if nothing runs in it and no folder of sockets says that its agent
 /// may come back.
 fn sweep_agents(cgroup: &Path, tag: &str) {
-    let mut runs = Run::of_machine();
+    let mut runs = Run::of_host();
     runs.extend(worlds().flat_map(|root| Run::of_world(&root)));
     let known = runs.iter().any(|run| run.tag() == tag);
-    if !known && machine::cgroup_processes(cgroup).is_empty() {
+    if !known && host::cgroup_processes(cgroup).is_empty() {
         remove_cgroup(cgroup);
     }
 }
@@ -130,7 +130,7 @@ mod tests {
         run(&format!("mkdir -p m/agent /run/sutler/{letters}"));
         run(&format!("ln -s $PWD/m/agent /run/sutler/{letters}/state"));
         let cgroup = format!("sutler-{letters}");
-        for hierarchy in machine::cgroup_roots() {
+        for hierarchy in host::cgroup_roots() {
             fs::create_dir_all(hierarchy.join(&cgroup).join("shims")).expect("root may");
         }
         fs::copy("/bin/sleep", root.join("sutler-planted")).expect("sleep is everywhere");
@@ -195,7 +195,7 @@ mod tests {
         let mut ended = Command::new("true").spawn().expect("true is everywhere");
         ended.wait().expect("was started here");
         let made = |pid: u32| {
-            let roots = machine::cgroup_roots().into_iter();
+            let roots = host::cgroup_roots().into_iter();
             let folders = roots.map(|root| root.join(format!("{TEST_CGROUPS}{pid}-9999")));
             let folders: Vec<_> = folders.collect();
             for folder in &folders {

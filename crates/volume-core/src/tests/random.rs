@@ -329,7 +329,7 @@ fn histories_that_once_failed_come_to_rest() {
         stages,
         ..ALL
     };
-    // A user was counted while the volume was made and is not known to wait any more after a
+    // A holder was counted while the volume was made and is not known to wait any more after a
     // restart: a refusal of the repeated call was then believed, and what the first one had
     // made stayed for ever.
     let up_in_doubt = [Acquire(0, false), ANSWERED, lost(true), Restart, REFUSED];

@@ -252,7 +252,7 @@ fn acquire_while_creating(volume: &mut Volume, name: &str) -> Step {
 fn a_volume_held_while_it_is_made_goes_on_to_be_published() {
     let (mut volume, call) = creating();
     let step = acquire_while_creating(&mut volume, "a");
-    assert!(step.persist.is_some(), "its user is durable");
+    assert!(step.persist.is_some(), "its holder is durable");
     assert_eq!(step.effects, [], "nothing more is called or told yet");
     let result = Backend::default().carry_out(&call);
     let call_id = call.call_id;
@@ -270,7 +270,7 @@ fn a_volume_held_while_it_is_made_goes_on_to_be_published() {
 }
 
 #[test]
-fn a_creation_that_fails_lets_its_users_go_with_the_cause() {
+fn a_creation_that_fails_lets_its_holders_go_with_the_cause() {
     let (mut volume, call) = creating();
     acquire_while_creating(&mut volume, "a");
     let now = at(3);
@@ -287,18 +287,18 @@ fn a_creation_that_fails_lets_its_users_go_with_the_cause() {
         "{:?}",
         step.effects
     );
-    assert!(volume.record().users.is_empty());
+    assert!(volume.record().holders.is_empty());
     let step = acquire_while_creating(&mut volume, "b");
     assert!(
         matches!(&step.effects[..], [Effect::TellAcquired { result: Err(problem), .. }]
             if problem.what == "said so"),
-        "a late user is told the same: {:?}",
+        "a late holder is told the same: {:?}",
         step.effects
     );
 }
 
 #[test]
-fn a_user_from_before_a_restart_is_told_that_the_creation_failed() {
+fn a_holder_from_before_a_restart_is_told_that_the_creation_failed() {
     let (mut volume, _) = creating();
     acquire_while_creating(&mut volume, "a");
     let (mut volume, _) = Volume::recover(volume.record().clone(), "boot", at(3));
@@ -311,7 +311,7 @@ fn a_user_from_before_a_restart_is_told_that_the_creation_failed() {
         .on_event(Event::Ended { call_id, result }, at(6))
         .unwrap();
     assert_eq!(volume.state(), VolumeState::Failed);
-    assert!(volume.record().users.is_empty());
+    assert!(volume.record().holders.is_empty());
     let step = acquire_while_creating(&mut volume, "a");
     assert!(
         matches!(&step.effects[..], [Effect::TellAcquired { result: Err(problem), .. }]
@@ -322,7 +322,7 @@ fn a_user_from_before_a_restart_is_told_that_the_creation_failed() {
 }
 
 #[test]
-fn a_user_that_leaves_before_the_volume_is_made_does_not_wait_for_it() {
+fn a_holder_that_leaves_before_the_volume_is_made_does_not_wait_for_it() {
     let (mut volume, call) = creating();
     acquire_while_creating(&mut volume, "a");
     let task_id = task("a");
@@ -592,14 +592,14 @@ fn after_a_boot_a_plugin_that_does_not_attach_is_not_asked_to_detach() {
         acquire(&mut world, "a", false);
         let now = world.now();
         let release = Event::Release { task_id: task("a") };
-        // The machine goes down before anything of the release is done.
+        // The host goes down before anything of the release is done.
         world
             .volume
             .as_mut()
             .unwrap()
             .on_event(release, now)
             .unwrap();
-        world.disk.as_mut().unwrap().users.clear();
+        world.disk.as_mut().unwrap().holders.clear();
         world.trail.clear();
         world.reboot().unwrap();
         assert_eq!(world.trail, ["verify"]);
@@ -881,7 +881,7 @@ fn a_lost_mount_that_cannot_be_made_anew_fails_who_waits() {
     let step = volume.on_event(refused, at(11)).unwrap();
     let told = |effect: &Effect| matches!(effect, Effect::TellAcquired { result: Err(_), .. });
     assert_eq!(step.effects.iter().filter(|e| told(e)).count(), 1);
-    assert!(volume.record().users.is_empty());
+    assert!(volume.record().holders.is_empty());
 }
 
 #[test]

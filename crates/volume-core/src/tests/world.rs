@@ -67,7 +67,7 @@ pub fn failure(verdict: Verdict, text: &str) -> Failure {
     }
 }
 
-/// What the back end and the machine really hold.
+/// What the back end and the host really hold.
 #[derive(Debug, Clone, Default)]
 pub struct Backend {
     pub volumes: BTreeMap<String, Bytes>,
@@ -270,7 +270,7 @@ impl World {
         self.send(Event::PluginUp(self.abilities))
     }
 
-    /// The machine boots: mounts are gone.
+    /// The host boots: mounts are gone.
     pub fn reboot(&mut self) -> Result<(), Died> {
         self.boot += 1;
         self.backend.forget_mounts();
@@ -387,7 +387,7 @@ impl World {
         if outcome == Some(&Outcome::Finished) && !record.ended.iter().any(|_| !exists) {
             assert!(exists, "told FINISHED, and it is not there");
         }
-        if record.users.is_empty() {
+        if record.holders.is_empty() {
             assert!(!self.backend.published && !self.backend.staged && !self.backend.attached);
         }
     }

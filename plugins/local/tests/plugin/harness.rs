@@ -193,7 +193,7 @@ impl Plugin {
     }
 
     /// As in a container: a mount namespace of its own, the state directory under another
-    /// path, and only shared folders in common with the machine.
+    /// path, and only shared folders in common with the host.
     pub async fn start_in_namespace(world: &World) -> Self {
         let script = "mount --make-slave \"$(findmnt -no TARGET -T \"$1\")\" \
                       && mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"";

@@ -102,9 +102,9 @@ async fn a_new_container_takes_over_what_the_old_one_published() {
         volume.create(&mut plugin).await.expect("create");
         volume.stage(&mut plugin).await.expect("stage");
         volume.publish(&mut plugin).await.expect("publish");
-        volume.write("seen on the machine").expect("write");
+        volume.write("seen on the host").expect("write");
         plugin.kill();
-        assert!(volume.holds("seen on the machine"));
+        assert!(volume.holds("seen on the host"));
         let mut plugin = Plugin::start_in_namespace(&world).await;
         volume.stage(&mut plugin).await.expect("stage again");
         volume.publish(&mut plugin).await.expect("publish again");
@@ -171,7 +171,7 @@ async fn sigterm_finishes_the_calls_in_flight_and_leaves_volumes_mounted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mounted_xfs_and_a_block_device_grow_under_their_users() {
+async fn a_mounted_xfs_and_a_block_device_grow_under_their_holders() {
     for kind in [Kind::Xfs, Kind::Block] {
         let world = World::new();
         let mut plugin = world.plugin().await;

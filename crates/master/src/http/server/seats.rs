@@ -173,7 +173,7 @@ impl Seats {
     }
 }
 
-/// What counts as one address: a machine on IPv6 has a whole network of 64 bits to itself.
+/// What counts as one address: a host on IPv6 has a whole network of 64 bits to itself.
 fn neighbourhood(from: IpAddr) -> IpAddr {
     match from.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_has_one_address_however_it_is_written() {
+    fn a_host_has_one_address_however_it_is_written() {
         let one = |text: &str| neighbourhood(text.parse().unwrap());
         assert_eq!(one("2001:db8::1"), one("2001:db8::ffff:2"));
         assert_ne!(one("2001:db8::1"), one("2001:db8:0:1::1"));

@@ -37,7 +37,7 @@ fn a_plugin_that_says_it_is_not_ready_is_left_alone_and_goes_on() {
 }
 
 #[test]
-fn a_silent_plugin_with_volumes_on_the_machine_is_never_stopped() {
+fn a_silent_plugin_with_volumes_on_the_node_is_never_stopped() {
     let mut plugin = ready();
     assert_eq!(
         looks(&mut plugin, &silence(), 3),

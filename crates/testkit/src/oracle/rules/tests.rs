@@ -18,7 +18,7 @@ fn sound() -> Observed {
         name: Some(format!("sutler-uuid-{name}")),
     };
     let mut used = volume("a", "in_use");
-    used.users.insert("t1".to_owned());
+    used.holders.insert("t1".to_owned());
     let task = |id: &str, state: &str, volumes: &[&str]| BookTask {
         task_id: id.to_owned(),
         state: state.to_owned(),
@@ -137,9 +137,9 @@ fn a_state_that_does_not_end_breaks_6() {
 }
 
 #[test]
-fn users_tasks_and_mounts_that_disagree_break_7() {
+fn holders_tasks_and_mounts_that_disagree_break_7() {
     assert!(broken_by(|o| o.tasks[0].state = "finished".to_owned()).contains(&7));
-    assert_eq!(broken_by(|o| o.volumes[0].users.clear()), [7]);
+    assert_eq!(broken_by(|o| o.volumes[0].holders.clear()), [7]);
 }
 
 #[test]

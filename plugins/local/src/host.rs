@@ -1,4 +1,4 @@
-//! What every call works on: the pool, the locks and who this machine is.
+//! What every call works on: the pool, the locks and which node this is.
 
 use std::path::PathBuf;
 
@@ -9,14 +9,14 @@ use crate::record::VolumeRecord;
 /// The name under which the plugin is known unless it is told another.
 pub const DRIVER_NAME: &str = "local.sutler.dev";
 
-/// This machine, to the plugin.
+/// This host, to the plugin.
 #[derive(Debug)]
-pub struct Machine {
+pub struct Host {
     /// The volumes.
     pub pool: Pool,
     /// The volumes in work.
     pub locks: Locks,
-    /// The orchestrator's name for this machine.
+    /// The orchestrator's name for this node.
     pub node_id: String,
     /// The plugin's name.
     pub driver_name: String,
@@ -31,7 +31,7 @@ pub struct Volume {
     pub image: PathBuf,
 }
 
-impl Machine {
+impl Host {
     /// The volume with this id.
     ///
     /// # Errors
@@ -56,7 +56,7 @@ impl Machine {
         }
     }
 
-    /// The one topology segment of this machine's volumes: its key.
+    /// The one topology segment of this node's volumes: its key.
     pub fn topology_key(&self) -> String {
         format!("{}/node", self.driver_name)
     }

@@ -1,4 +1,4 @@
-//! What the kernel and the file system say of a volume on this machine.
+//! What the kernel and the file system say of a volume on this host.
 //!
 //! Makes and removes only empty folders below the plugin's volumes folder: whatever is in one of
 //! them, or mounted on it, belongs to a plugin and is never deleted here. The plugin may write

@@ -1,4 +1,4 @@
-//! What every effect needs of its machine: paths, containers, images, names. Never changes
+//! What every effect needs of its host: paths, containers, images, names. Never changes
 //! while the agent runs, so it is shared freely.
 
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ const TASK_PREFIX: &str = "task-";
 const PLUGIN_PREFIX: &str = "plugin-";
 
 /// The shared ground of all effects.
-pub(crate) struct Machine {
+pub(crate) struct Host {
     pub name: AgentName,
     pub layout: Layout,
     pub facts: Facts,
@@ -45,10 +45,10 @@ pub(crate) enum Owner {
     Plugin(PluginName),
 }
 
-impl Machine {
-    /// Checks the machine and makes what the agent needs on it. Blocks.
+impl Host {
+    /// Checks the host and makes what the agent needs on it. Blocks.
     pub(crate) fn prepare(config: &AgentConfig) -> Result<Arc<Self>, StartError> {
-        let binary = checks::check_machine(&config.runc)?;
+        let binary = checks::check_host(&config.runc)?;
         let facts = checks::facts()?;
         let layout = Layout::make(config)?;
         let images =

@@ -1,4 +1,4 @@
-//! Who may hold a volume: one writer, any number of readers, on one machine.
+//! Who may hold a volume: one writer, any number of readers, on one node.
 
 use sutler_ids::TaskId;
 use sutler_ids::{ErrorKind, Problem, SaidBy};
@@ -11,7 +11,7 @@ use crate::record::{Known, Phase};
 
 impl Volume {
     pub(crate) fn on_acquire(&mut self, task_id: TaskId, read_only: bool) {
-        if self.record.users.contains_key(&task_id) {
+        if self.record.holders.contains_key(&task_id) {
             self.live.told.remove(&task_id);
             self.live.look = Look::Due;
             return;
@@ -24,7 +24,7 @@ impl Volume {
             return;
         }
         self.live.leaving.remove(&task_id);
-        self.record.users.insert(task_id, read_only);
+        self.record.holders.insert(task_id, read_only);
         self.live.node_expand_failed = false;
         self.live.look = Look::Due;
         self.live.retry_at = None;
@@ -39,7 +39,7 @@ impl Volume {
             let what = format!("volume {name} is being deleted");
             return Some(Problem::new(ErrorKind::Conflict, what));
         }
-        // A volume that is being made may be held already: its user waits for it.
+        // A volume that is being made may be held already: its holder waits for it.
         if self.record.created().is_none() && !plan::wants_creation(&self.record) {
             let what = format!("volume {name} does not exist");
             return Some(
@@ -55,7 +55,7 @@ impl Volume {
         }
         let holder = self
             .record
-            .users
+            .holders
             .iter()
             .find(|(_, read_only)| !**read_only)?
             .0;
@@ -66,8 +66,8 @@ impl Volume {
     /// Gives one of those that were told that they have the volume: its container may run. After a
     /// restart everybody counts as told who has not asked again.
     pub(crate) fn holder(&self) -> Option<&TaskId> {
-        let users = self.record.users.keys();
-        users
+        let holders = self.record.holders.keys();
+        holders
             .into_iter()
             .find(|task_id| self.live.told.contains(*task_id))
     }

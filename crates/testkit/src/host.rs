@@ -1,4 +1,4 @@
-//! What the kernel says of this machine: mounts, loop devices, processes, cgroups, network
+//! What the kernel says of this host: mounts, loop devices, processes, cgroups, network
 //! namespaces. Reads afresh each time and changes nothing.
 
 use std::fs;
