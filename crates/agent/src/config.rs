@@ -23,7 +23,6 @@ pub struct AgentConfig {
     pub run_dir: PathBuf,
     /// The operator's name for this node.
     pub name: AgentName,
-    /// The master.
     pub master: MasterAddress,
     /// The OCI runtime: a path, or a name looked up in `PATH`.
     pub runc: PathBuf,
@@ -64,6 +63,5 @@ pub struct MasterAddress {
     /// The authority that the master's certificate must come from, as PEM; the system's when
     /// absent.
     pub ca_pem: Option<String>,
-    /// The agents' token.
     pub token: Secret<String>,
 }

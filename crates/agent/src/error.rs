@@ -46,10 +46,7 @@ pub enum StartError {
     #[error(
         "state directory {} is not UTF-8 text without control characters", path.display()
     )]
-    PathText {
-        /// The path.
-        path: PathBuf,
-    },
+    PathText { path: PathBuf },
     /// Mounts below the volumes' folder would not be seen by plugins.
     #[error("the folder {} cannot be made a shared mount: {cause}", path.display())]
     SharedMount {

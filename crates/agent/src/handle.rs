@@ -5,13 +5,15 @@ use std::sync::Arc;
 use sutler_store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::caller::{AgentEnd, AgentStatus, Request};
 use crate::config::AgentConfig;
 use crate::error::StartError;
+use crate::ground::Ground;
 use crate::host::Host;
 use crate::journal::SCHEMA;
 use crate::leave::leave;
-use crate::link::{Link, MasterClient, register_of};
-use crate::shell::{Ground, Inbox, Shell, ShellEnd};
+use crate::link::{Ends, Link, MasterClient, register_of};
+use crate::shell::{Inbox, Shell, ShellEnd};
 use crate::supervise::supervise;
 
 /// Messages of the master that wait for the shell; beyond that the link stops reading, and
@@ -24,33 +26,6 @@ const REQUESTS_MAX: usize = 8;
 /// The agent of this node.
 #[derive(Debug)]
 pub struct Agent;
-
-/// What an agent is up to, for a start-up list or a health check.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct AgentStatus {
-    /// Whether the master's stream is open.
-    pub connected: bool,
-    /// What is wrong with the host or with the link, if something is.
-    pub problem: Option<String>,
-}
-
-/// How an agent ended.
-#[derive(Debug)]
-pub enum AgentEnd {
-    /// It was asked to.
-    ShutDown,
-    /// It cannot go on; its containers run on.
-    Failed(StartError),
-}
-
-/// What a caller may ask of a running agent.
-#[derive(Debug)]
-pub(crate) enum Request {
-    /// Collect unused images now; answers how many bytes went.
-    CollectGarbage(oneshot::Sender<u64>),
-    /// End.
-    ShutDown,
-}
 
 /// A running agent. Dropping it leaves the agent running without anyone to end it.
 #[derive(Debug)]
@@ -93,7 +68,12 @@ impl Agent {
         let (requests, from_caller) = mpsc::channel(REQUESTS_MAX);
         let (status, told) = watch::channel(AgentStatus::default());
         let register = register_of(&ground.host, shell.agent_id());
-        let link = Link::new(client, register, orders, to_shell, status.clone());
+        let ends = Ends {
+            orders,
+            events: to_shell,
+            status: status.clone(),
+        };
+        let link = Link::new(client, register, ends);
         let link = tokio::spawn(link.run());
         let inbox = Inbox {
             link: from_link,

@@ -198,8 +198,7 @@ impl Pages {
     }
 
     pub(crate) fn delete_damaged(&mut self, record: &DamagedRecord) {
-        self.names
-            .push("agent.node.record.drop_damaged".to_owned());
+        self.names.push("agent.node.record.drop_damaged".to_owned());
         self.batch.delete(Table(record.table), &record.key);
     }
 

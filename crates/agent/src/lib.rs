@@ -14,11 +14,13 @@
 //!   storage provider ◄────────────────────┘
 //! ```
 
+mod caller;
 mod checks;
 mod config;
 mod effects;
 mod error;
 mod event;
+mod ground;
 mod handle;
 mod host;
 mod journal;
@@ -31,6 +33,7 @@ mod queries;
 mod shell;
 mod supervise;
 
+pub use caller::{AgentEnd, AgentStatus};
 pub use config::{AgentConfig, MasterAddress};
 pub use error::StartError;
-pub use handle::{Agent, AgentEnd, AgentHandle, AgentStatus};
+pub use handle::{Agent, AgentHandle};

@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::handle::AgentStatus;
+use crate::caller::AgentStatus;
 pub(crate) use client::{ClientError, MasterClient};
 use lines::Lines;
 use outbox::Outbox;
@@ -95,20 +95,21 @@ enum Broken {
     Ending,
 }
 
+/// Where a link hears what to tell, and tells what it hears.
+pub(crate) struct Ends {
+    pub orders: mpsc::UnboundedReceiver<LinkOrder>,
+    pub events: mpsc::Sender<LinkEvent>,
+    pub status: watch::Sender<AgentStatus>,
+}
+
 impl Link {
-    pub(crate) fn new(
-        client: MasterClient,
-        register: Register,
-        orders: mpsc::UnboundedReceiver<LinkOrder>,
-        events: mpsc::Sender<LinkEvent>,
-        status: watch::Sender<AgentStatus>,
-    ) -> Self {
+    pub(crate) fn new(client: MasterClient, register: Register, ends: Ends) -> Self {
         Self {
             client,
             register,
-            orders,
-            events,
-            status,
+            orders: ends.orders,
+            events: ends.events,
+            status: ends.status,
             outbox: Outbox::default(),
             attempt: 0,
         }
@@ -295,10 +296,7 @@ async fn in_flight(posting: &mut Option<Posting>) -> Posted {
 }
 
 /// Makes the first message of every connection.
-pub(crate) fn register_of(
-    host: &crate::host::Host,
-    agent_id: Option<AgentId>,
-) -> Register {
+pub(crate) fn register_of(host: &crate::host::Host, agent_id: Option<AgentId>) -> Register {
     Register {
         agent_id,
         name: host.name.clone(),

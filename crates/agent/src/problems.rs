@@ -13,9 +13,8 @@ pub(crate) fn of_image(owner: &str, reference: &ImageReference, error: &ImageErr
         ImageErrorKind::Absent => Problem::new(ErrorKind::NotFound, what("does not exist"))
             .hint("check the reference; list its tags at the registry"),
         ImageErrorKind::Unauthorised => {
-            Problem::new(ErrorKind::Unauthorized, what("may not be pulled by us")).hint(
-                "log in on this host with docker login or podman login as root, then again",
-            )
+            Problem::new(ErrorKind::Unauthorized, what("may not be pulled by us"))
+                .hint("log in on this host with docker login or podman login as root, then again")
         }
         ImageErrorKind::Unreachable => {
             Problem::new(ErrorKind::Unavailable, what("cannot be pulled now"))
@@ -123,10 +122,11 @@ pub(crate) fn of_start(owner: &str, error: &StartError) -> Problem {
             format!("the image of {owner} names the user {name:?}, which it does not have"),
         )
         .raw(chain(error)),
-        StartError::InvalidSpec { .. } => {
-            Problem::new(ErrorKind::Invalid, format!("{owner} cannot be run as asked"))
-                .raw(chain(error))
-        }
+        StartError::InvalidSpec { .. } => Problem::new(
+            ErrorKind::Invalid,
+            format!("{owner} cannot be run as asked"),
+        )
+        .raw(chain(error)),
         StartError::AlreadyExists { .. }
         | StartError::ReadHost { .. }
         | StartError::PrepareFolder { .. }

@@ -13,8 +13,8 @@ use sutler_providers::storage::StorageHandle;
 use sutler_runtime::{self as runtime, ContainerId, LogStart};
 use tokio::task::JoinSet;
 
+use crate::ground::Ground;
 use crate::host::{Host, plugin_container, task_container};
-use crate::shell::Ground;
 
 /// Answers under way at once: each followed log holds an inotify watch, of which a user has 128
 /// by default.
@@ -67,9 +67,7 @@ type Body = BoxStream<'static, Result<Bytes, String>>;
 
 async fn body(host: &Host, storage: &StorageHandle, query: AgentQuery) -> Body {
     match query {
-        AgentQuery::TaskLogs { task_id, log } => {
-            logs(host, &task_container(&task_id), &log).await
-        }
+        AgentQuery::TaskLogs { task_id, log } => logs(host, &task_container(&task_id), &log).await,
         AgentQuery::PluginLogs { plugin, log } => {
             logs(host, &plugin_container(&plugin), &log).await
         }

@@ -28,17 +28,17 @@ use sutler_ids::{AgentId, PluginName, TaskId};
 use sutler_node_core::plugin::PluginEvent;
 use sutler_node_core::task::{TaskEvent, VolumeAt};
 use sutler_providers::storage::{StorageEvent, StorageHandle};
-use sutler_store::{CommitError, Store};
+use sutler_store::CommitError;
 use sutler_telemetry::failpoint;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
+use crate::caller::Request;
 use crate::error::StartError;
 use crate::event::{Event, Events};
-use crate::handle::Request;
-use crate::host::Host;
+use crate::ground::Ground;
 use crate::journal::IdentityRecord;
-use crate::link::{LinkEvent, LinkOrder, MasterClient};
+use crate::link::{LinkEvent, LinkOrder};
 use crate::queries::Queries;
 use collect::Collector;
 use plugins::PluginCell;
@@ -56,14 +56,6 @@ const TEAR_DOWN_WITHIN: Duration = Duration::from_secs(20);
 /// The same when the agent ends: whatever is cut off is taken up by the next start, and the
 /// operator waits.
 const SHUT_DOWN_WITHIN: Duration = Duration::from_secs(3);
-
-/// What outlives a shell: every shell of one agent uses the same.
-pub(crate) struct Ground {
-    pub host: Arc<Host>,
-    pub store: Store,
-    pub link: mpsc::UnboundedSender<LinkOrder>,
-    pub master: MasterClient,
-}
 
 /// Where a shell's inputs from outside come from; handed from one shell to the next.
 pub(crate) struct Inbox {

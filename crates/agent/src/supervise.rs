@@ -11,10 +11,11 @@ use sutler_store::{CommitError, LoadError};
 use sutler_telemetry::chain;
 use tokio::sync::watch;
 
+use crate::caller::{AgentEnd, AgentStatus, Request};
 use crate::error::StartError;
-use crate::handle::{AgentEnd, AgentStatus, Request};
+use crate::ground::Ground;
 use crate::link::LinkOrder;
-use crate::shell::{Ground, Inbox, Shell, ShellEnd};
+use crate::shell::{Inbox, Shell, ShellEnd};
 
 /// Runs shells until the agent is asked to end or cannot go on.
 pub(crate) async fn supervise(

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::Timestamp;
 use crate::plugin::{DesiredPlugin, PluginInstanceView};
 use crate::task::{LogQuery, PullProgressView, TaskExit, TaskSpec, TaskState};
-use crate::volume::{VolumeSpec, VolumeState, VolumeHolder};
+use crate::volume::{VolumeHolder, VolumeSpec, VolumeState};
 use sutler_ids::{
     AgentId, AgentName, OperationUuid, PluginName, RequestId, TaskId, TaskInstance, VolumeId,
 };

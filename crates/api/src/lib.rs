@@ -2,6 +2,7 @@
 //!
 //! Owns the public HTTP/JSON API's shapes, the master–agent protocol and the plugin
 //! definition format. Pure: no I/O, no clock, no decision. Every other crate sits above it.
+#![warn(missing_docs)]
 
 pub mod agent;
 pub mod definition;

@@ -35,7 +35,7 @@ pub enum TemplateError {
 }
 
 /// The variables that exist beside `set.KEY` and `set.KEY?`.
-pub const KNOWN: [&str; 7] = [
+pub(crate) const KNOWN: [&str; 7] = [
     "endpoint.url",
     "endpoint.path",
     "agent.name",

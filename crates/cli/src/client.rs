@@ -3,6 +3,7 @@
 //! Owns finding the master ([`locate`]), the connection, and turning what goes wrong into
 //! something an operator can act on ([`error`]). It repeats nothing by itself: waits do.
 
+pub mod connection;
 pub mod error;
 pub mod locate;
 
@@ -163,7 +164,7 @@ impl Client {
     ///
     /// # Errors
     /// [`CallError`].
-    pub async fn post_empty<T: DeserializeOwned>(
+    pub(crate) async fn post_empty<T: DeserializeOwned>(
         &self,
         path: &str,
     ) -> Result<Answer<T>, CallError> {

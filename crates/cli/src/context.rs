@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 
-use crate::client::Answer;
-use crate::client::Client;
+use crate::client::connection::Connection;
+use crate::client::{Answer, Client, Target};
 use crate::failure::Failure;
 use crate::interrupts::Interrupts;
 use crate::io::Io;
+use crate::show::human::printable_json;
 
 /// One run of a client verb.
 #[derive(Debug)]
@@ -42,6 +43,12 @@ impl Context {
 }
 
 /// Writes JSON for people and programs: keys sorted, two blanks deep.
-pub fn pretty(value: &serde_json::Value) -> String {
-    serde_json::to_string_pretty(value).expect("a JSON value has string keys only")
+pub(crate) fn pretty(value: &serde_json::Value) -> String {
+    let text = serde_json::to_string_pretty(value).expect("a JSON value has string keys only");
+    printable_json(&text)
+}
+
+/// Finds the master and prepares the connection.
+pub fn connect(connection: &Connection) -> Result<Client, Failure> {
+    Ok(Client::new(&Target::find(connection)?)?)
 }

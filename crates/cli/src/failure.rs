@@ -24,20 +24,20 @@ impl ExitStatus {
     /// The command line or the request itself is wrong.
     pub const USAGE: Self = Self(2);
     /// Not done, and not failed: it goes on without us.
-    pub const STILL_GOING: Self = Self(3);
+    pub(crate) const STILL_GOING: Self = Self(3);
     /// Refused for safety.
     pub const REFUSED: Self = Self(4);
     /// `run` only: the platform failed, not the container (as docker does).
-    pub const PLATFORM: Self = Self(125);
+    pub(crate) const PLATFORM: Self = Self(125);
     /// `run` only: the command cannot be executed (as shells do).
-    pub const NOT_EXECUTABLE: Self = Self(126);
+    pub(crate) const NOT_EXECUTABLE: Self = Self(126);
     /// `run` only: the command was not found (as shells do).
     pub const NOT_FOUND: Self = Self(127);
     /// `run` only: stopped with Ctrl-C before a container ran.
-    pub const INTERRUPTED: Self = Self(130);
+    pub(crate) const INTERRUPTED: Self = Self(130);
 
     /// Gives the status of a request that the master refused.
-    pub const fn of_refusal(kind: ErrorKind) -> Self {
+    pub(crate) const fn of_refusal(kind: ErrorKind) -> Self {
         match kind {
             ErrorKind::Invalid => Self::USAGE,
             ErrorKind::Conflict => Self::REFUSED,
@@ -121,7 +121,7 @@ impl Report {
 
     /// Makes a report of an error and only the last cause behind it: for errors whose steps
     /// between are a library's business.
-    pub fn of_error_and_root(error: &dyn Error) -> Self {
+    pub(crate) fn of_error_and_root(error: &dyn Error) -> Self {
         let mut root = error.source();
         for _ in 0..CAUSES_MAX {
             let Some(deeper) = root.and_then(Error::source) else {

@@ -5,6 +5,7 @@
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+#[cfg(test)]
 use tokio::sync::mpsc;
 
 /// Tells when somebody wants a wait to end.
@@ -15,11 +16,11 @@ pub struct Interrupts(Source);
 enum Source {
     /// Signals, not yet asked for.
     Idle,
-    /// Signals.
     Signals {
         interrupt: Signal,
         terminate: Signal,
     },
+    #[cfg(test)]
     /// A test's hand.
     Channel(mpsc::Receiver<()>),
 }
@@ -30,8 +31,9 @@ impl Interrupts {
         Self(Source::Idle)
     }
 
+    #[cfg(test)]
     /// Listens to a channel; its end means that none will come.
-    pub fn from_channel(receiver: mpsc::Receiver<()>) -> Self {
+    pub(crate) fn from_channel(receiver: mpsc::Receiver<()>) -> Self {
         Self(Source::Channel(receiver))
     }
 
@@ -65,6 +67,7 @@ impl Interrupts {
                 came = interrupt.recv() => came,
                 came = terminate.recv() => came,
             },
+            #[cfg(test)]
             Source::Channel(receiver) => receiver.recv().await,
         };
         if came.is_none() {

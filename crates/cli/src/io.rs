@@ -39,8 +39,9 @@ impl Io {
         }
     }
 
+    #[cfg(test)]
     /// Takes two writers; neither is a terminal.
-    pub fn of_writers(out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Self {
+    pub(crate) fn of_writers(out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Self {
         Self {
             out,
             err,

@@ -8,6 +8,7 @@
 pub mod args;
 pub mod client;
 mod context;
+mod dispatch;
 mod failure;
 mod interrupts;
 mod io;
@@ -26,7 +27,8 @@ pub use crate::interrupts::Interrupts;
 pub use crate::io::Io;
 pub use crate::show::human;
 
-use crate::args::{Cli, Connection, Verb};
+use crate::args::{Cli, Verb};
+use crate::client::connection::Connection;
 use crate::verbs::agent::AgentArgs;
 use crate::verbs::master::MasterArgs;
 use crate::verbs::shim::ShimArgs;
@@ -37,9 +39,7 @@ use crate::verbs::up::UpArgs;
 pub enum Invocation {
     /// Master and agent in one process.
     Up(Box<UpArgs>, Connection, Json),
-    /// A master.
     Master(Box<MasterArgs>, Connection, Json),
-    /// An agent.
     Agent(Box<AgentArgs>, Connection, Json),
     /// The process behind one container.
     Shim(ShimArgs),
@@ -78,7 +78,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Invocation {
 
 /// Carries out a client verb and prints what came of it.
 pub async fn run(cli: Cli, io: Io, interrupts: Interrupts) -> ExitStatus {
-    verbs::run(cli, io, interrupts).await
+    dispatch::run(cli, io, interrupts).await
 }
 
 #[cfg(test)]

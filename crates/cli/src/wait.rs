@@ -23,10 +23,10 @@ pub const HOLD: Duration = Duration::from_secs(2);
 pub const ASK_EVERY_MIN: Duration = Duration::from_millis(100);
 
 /// Longest such pause: what is waited for is seen at most this late.
-pub const ASK_EVERY_MAX: Duration = Duration::from_secs(1);
+pub(crate) const ASK_EVERY_MAX: Duration = Duration::from_secs(1);
 
 /// How long a master may be away during a wait: longer than its restart takes.
-pub const AWAY_MAX: Duration = Duration::from_secs(30);
+pub(crate) const AWAY_MAX: Duration = Duration::from_secs(30);
 
 /// Time between two tries to reach a master that is away.
 pub const RETRY_EVERY: Duration = Duration::from_millis(500);
@@ -70,7 +70,6 @@ impl Waiting {
 pub enum Judged {
     /// Not yet; this is how far it is.
     Going(Status),
-    /// It has settled.
     Settled,
 }
 
@@ -175,7 +174,7 @@ impl Away {
     ///
     /// # Errors
     /// The error itself, if it cannot pass or the master was away for [`AWAY_MAX`].
-    pub fn passing(&mut self, error: CallError) -> Result<Status, CallError> {
+    pub(crate) fn passing(&mut self, error: CallError) -> Result<Status, CallError> {
         let since = *self.since.get_or_insert_with(Instant::now);
         if !error.is_passing() || since.elapsed() >= AWAY_MAX {
             return Err(error);

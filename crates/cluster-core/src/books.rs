@@ -34,17 +34,12 @@ impl Default for Config {
 /// The durable facts: exactly what the persisted changes say.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Durable {
-    /// The cluster.
     pub cluster: Option<ClusterRecord>,
     /// Nodes.
     pub agents: BTreeMap<AgentId, AgentRecord>,
-    /// Plugins.
     pub plugins: BTreeMap<PluginName, PluginRecord>,
-    /// Volumes.
     pub volumes: BTreeMap<VolumeId, VolumeRecord>,
-    /// Operations.
     pub operations: BTreeMap<OperationUuid, OperationRecord>,
-    /// Tasks.
     pub tasks: BTreeMap<TaskId, TaskRecord>,
     // What follows are indexes, kept by `apply` alone.
     pub(crate) volume_names: BTreeMap<VolumeName, VolumeId>,

@@ -9,7 +9,7 @@ use crate::record::{OperationAct, OperationRecord, PluginRecord, TaskRecord, Vol
 
 impl Books {
     /// Works out everything that is wanted of a node.
-    pub fn desired_of(&self, agent_id: AgentId) -> Desired {
+    pub(crate) fn desired_of(&self, agent_id: AgentId) -> Desired {
         let durable = &self.durable;
         let tasks = || {
             durable

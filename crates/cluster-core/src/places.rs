@@ -101,10 +101,7 @@ impl Books {
 
     fn not_ready_on(&self, plugin: &PluginRecord, agent: &AgentRecord, why: &str) -> Problem {
         let name = &plugin.name;
-        let what = format!(
-            "plugin {name} is not ready on node {}: {why}",
-            agent.name
-        );
+        let what = format!("plugin {name} is not ready on node {}: {why}", agent.name);
         let ready = self.ready_on(plugin);
         Problem::new(ErrorKind::Unavailable, what).hint(match ready.is_empty() {
             true => format!("sutler plugin show {name}"),

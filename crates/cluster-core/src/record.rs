@@ -38,9 +38,7 @@ pub struct AgentRecord {
     pub incarnation: Uuid,
     /// Version of its program.
     pub version: String,
-    /// Cores.
     pub cpus: f64,
-    /// Memory.
     pub memory: Bytes,
     /// When it was admitted.
     pub admitted_at: Timestamp,
@@ -49,7 +47,6 @@ pub struct AgentRecord {
 /// A plugin that should run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PluginRecord {
-    /// Our name for it.
     pub name: PluginName,
     /// Grows with each change.
     pub generation: u64,
@@ -99,7 +96,6 @@ pub enum VolumePhase {
         /// Why its last change failed.
         problem: Option<Problem>,
     },
-    /// In the trash.
     Trashed {
         /// When it is let go.
         until: Timestamp,
@@ -107,10 +103,7 @@ pub enum VolumePhase {
         deletion: OperationUuid,
     },
     /// Its deletion is under way.
-    Deleting {
-        /// The deletion.
-        deletion: OperationUuid,
-    },
+    Deleting { deletion: OperationUuid },
     /// It could not be made.
     Failed {
         /// Why.
@@ -129,7 +122,6 @@ pub enum OperationAct {
         /// The new size.
         capacity: Bytes,
     },
-    /// Delete it.
     Delete,
 }
 
@@ -140,7 +132,6 @@ pub struct OperationRecord {
     pub operation_uuid: OperationUuid,
     /// What it does.
     pub act: OperationAct,
-    /// The volume.
     pub volume_id: VolumeId,
     /// The volume's name, for those who ask when it is gone.
     pub volume: VolumeName,
@@ -198,23 +189,18 @@ pub struct TaskEnd {
 /// One change of the durable books.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    /// The cluster.
     Cluster(ClusterRecord),
     /// A node.
     Agent(AgentRecord),
-    /// A plugin.
     Plugin(PluginRecord),
     /// A plugin is gone.
     ForgetPlugin(PluginName),
-    /// A volume.
     Volume(VolumeRecord),
     /// A volume is gone.
     ForgetVolume(VolumeId),
-    /// An operation.
     Operation(OperationRecord),
     /// An old operation is no longer told.
     ForgetOperation(OperationUuid),
-    /// A task.
     Task(TaskRecord),
     /// An old task is no longer told.
     ForgetTask(TaskId),
@@ -223,9 +209,7 @@ pub enum Change {
 /// A change in the store's words.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Written {
-    /// The table.
     pub table: &'static str,
-    /// The key.
     pub key: String,
     /// The new value; none deletes the record.
     pub value: Option<serde_json::Value>,
@@ -245,9 +229,7 @@ pub const TABLES: [&str; 6] = [
 #[derive(Debug, thiserror::Error)]
 #[error("record {key:?} of table {table} cannot be read")]
 pub struct ReadError {
-    /// The table.
     pub table: String,
-    /// The key.
     pub key: String,
     /// What is wrong with it.
     pub source: serde_json::Error,

@@ -58,42 +58,34 @@ pub enum Request {
     CreateVolume(CreateVolumeRequest),
     /// Make a volume larger.
     GrowVolume {
-        /// Which.
         name: VolumeName,
         /// The new size.
         size: Bytes,
     },
     /// Put a volume into the trash, or delete it.
     RemoveVolume {
-        /// Which.
         name: VolumeName,
         /// Delete it now, past the trash.
         purge: bool,
     },
     /// Take a volume out of the trash.
     RestoreVolume {
-        /// Which.
         name: VolumeName,
     },
-    /// Run a task.
     RunTask(Box<RunTaskRequest>),
     /// End a task.
     StopTask {
-        /// Which.
         task_id: TaskId,
     },
     /// Add a plugin, or change it.
     AddPlugin(Box<AddPluginRequest>),
     /// Start a plugin again.
     RestartPlugin {
-        /// Which.
         name: PluginName,
         /// Also while volumes of it are in use.
         in_use: bool,
     },
-    /// Remove a plugin.
     RemovePlugin {
-        /// Which.
         name: PluginName,
     },
 }
@@ -119,7 +111,6 @@ pub enum Effect {
     Send {
         /// The node.
         agent_id: AgentId,
-        /// The message.
         message: Box<ToAgent>,
     },
     /// End a node's older connection.
@@ -137,23 +128,17 @@ pub enum Reply {
     Done,
     /// The accepted operation and its volume.
     Accepted {
-        /// The operation.
         operation_uuid: OperationUuid,
-        /// The volume.
         volume_id: VolumeId,
     },
     /// A volume was deleted at once, because nothing of it exists.
     Forgotten {
-        /// The operation.
         operation_uuid: OperationUuid,
         /// The volume as it last was.
         volume: Box<sutler_api::volume::VolumeView>,
     },
-    /// The volume.
     Volume(VolumeId),
-    /// The task.
     Task(TaskId),
-    /// The plugin.
     Plugin(PluginName),
     /// The node is admitted.
     Registered(Registered),
@@ -164,12 +149,8 @@ pub enum Reply {
 pub enum Subject {
     /// A node.
     Agent(AgentId),
-    /// A plugin.
     Plugin(PluginName),
-    /// A volume.
     Volume(VolumeId),
-    /// An operation.
     Operation(OperationUuid),
-    /// A task.
     Task(TaskId),
 }

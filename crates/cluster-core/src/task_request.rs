@@ -287,10 +287,7 @@ impl Books {
         let exhausted = |what| Err(Problem::new(ErrorKind::Exhausted, what).hint("sutler node ls"));
         if let Some(cpus) = request.cpus.filter(|cpus| *cpus > agent.cpus) {
             let has = agent.cpus;
-            return exhausted(format!(
-                "node {} has {has} cores, not {cpus}",
-                agent.name
-            ));
+            return exhausted(format!("node {} has {has} cores, not {cpus}", agent.name));
         }
         if let Some(memory) = request.memory.filter(|memory| *memory > agent.memory) {
             let has = agent.memory;

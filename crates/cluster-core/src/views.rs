@@ -9,7 +9,7 @@ use sutler_api::agent::Outcome;
 use sutler_api::operation::{OperationState, OperationView};
 use sutler_api::plugin::{AgentView, PluginInstanceView, PluginState, PluginView};
 use sutler_api::task::{TaskState, TaskView};
-use sutler_api::volume::{ClassView, VolumeState, VolumeHolder, VolumeView};
+use sutler_api::volume::{ClassView, VolumeHolder, VolumeState, VolumeView};
 use sutler_ids::{AgentId, OperationUuid, PluginName, TaskId, VolumeName};
 use sutler_ids::{Bytes, ErrorKind, Problem};
 
@@ -445,7 +445,7 @@ pub const fn volume_state_word(state: VolumeState) -> &'static str {
 }
 
 /// Gives a plugin state as users read it.
-pub const fn plugin_state_word(state: PluginState) -> &'static str {
+pub(crate) const fn plugin_state_word(state: PluginState) -> &'static str {
     match state {
         PluginState::Waiting => "waiting",
         PluginState::Pulling => "pulling its image",

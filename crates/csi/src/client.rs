@@ -15,6 +15,7 @@
 
 mod controller;
 mod identity;
+pub(crate) mod interrogate;
 mod node;
 
 use std::fmt;

@@ -6,6 +6,7 @@
 //!
 //! Words: CSI's ControllerPublish, NodeStage and NodePublish are attach, stage and publish
 //! here; CSI's own spelling appears only in [`proto`] and in [`Rpc::wire_name`].
+#![warn(missing_docs)]
 
 pub mod call;
 mod classify;
@@ -21,11 +22,10 @@ mod secrets;
 mod types;
 
 pub use classify::{Pace, Refused, Verdict, classify};
+pub use client::interrogate::interrogate;
 pub use client::{CallReport, ConnectError, OnCall, PluginClient};
 pub use error::{Code, CsiError};
-pub use facts::{
-    ControllerCap, Expansion, FactsError, NodeCap, NodeFacts, PluginCap, PluginFacts, interrogate,
-};
+pub use facts::{ControllerCap, Expansion, FactsError, NodeCap, NodeFacts, PluginCap, PluginFacts};
 pub use lanes::{LaneError, LaneKind, LanePermit, LaneStatus, LaneWidths, Lanes};
 pub use rpc::{Rpc, RpcKind};
 pub use secrets::{Context, Secrets};

@@ -34,7 +34,6 @@ pub struct Base {
 /// What a path is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A folder.
     Folder,
     /// A file with bytes.
     File,
@@ -46,7 +45,6 @@ pub enum Kind {
     CharDevice,
     /// A pipe with a name.
     Pipe,
-    /// A socket.
     Socket,
     /// Something that this program does not know.
     Other,
@@ -58,7 +56,6 @@ pub struct Found {
     fd: OwnedFd,
     /// Where.
     pub path: PathBuf,
-    /// What.
     pub kind: Kind,
     /// Whether something is mounted exactly there.
     pub is_mount_root: bool,
@@ -70,23 +67,18 @@ pub enum BeneathError {
     /// A path that is not made of names alone.
     #[error("{} does not lie below {}", path.display(), base.display())]
     Outside {
-        /// The path.
         path: PathBuf,
         /// The folder.
         base: PathBuf,
     },
     /// Something that is no folder is on the way; links are not followed.
     #[error("{found}")]
-    InTheWay {
-        /// What.
-        found: Found,
-    },
+    InTheWay { found: Found },
     /// The kernel refused.
     #[error("cannot {act} {}", path.display())]
     Refused {
         /// What was tried.
         act: &'static str,
-        /// With what.
         path: PathBuf,
         /// The kernel's word.
         source: io::Error,
@@ -245,7 +237,7 @@ impl Base {
 impl Found {
     /// Where a link leads, for telling it; it is not followed.
     #[must_use]
-    pub fn leads_to(&self) -> Option<PathBuf> {
+    pub(crate) fn leads_to(&self) -> Option<PathBuf> {
         if self.kind != Kind::Link {
             return None;
         }

@@ -145,7 +145,6 @@ pub enum LoopError {
     /// An ioctl on the device failed.
     #[error("cannot {act} {path}")]
     Control {
-        /// The act.
         act: &'static str,
         /// The device.
         path: PathBuf,
@@ -322,7 +321,7 @@ impl Loop {
     }
 
     /// Whether the device goes with its last user; unknown counts as no.
-    pub fn goes_by_itself(&self) -> bool {
+    pub(crate) fn goes_by_itself(&self) -> bool {
         // A device that is gone has gone by itself.
         self.info()
             .map_or(true, |info| info.flags & LO_FLAGS_AUTOCLEAR != 0)

@@ -23,7 +23,7 @@ const MOUNT_ATTR_RDONLY: u64 = 1;
 const MS_PRIVATE: u64 = 1 << 18;
 
 /// Forbids writing through a mount.
-pub fn forbid_writing(mount: &OwnedFd) -> Result<(), Errno> {
+pub(crate) fn forbid_writing(mount: &OwnedFd) -> Result<(), Errno> {
     let attr = MountAttr {
         set: MOUNT_ATTR_RDONLY,
         clear: 0,
@@ -34,7 +34,7 @@ pub fn forbid_writing(mount: &OwnedFd) -> Result<(), Errno> {
 }
 
 /// Cuts the ties of a mount and of all below it: what is mounted elsewhere does not appear here.
-pub fn make_private(mount: &OwnedFd) -> Result<(), Errno> {
+pub(crate) fn make_private(mount: &OwnedFd) -> Result<(), Errno> {
     let attr = MountAttr {
         set: 0,
         clear: 0,

@@ -73,16 +73,10 @@ pub enum MountError {
     },
     /// A line of the table has another form than is known.
     #[error("cannot understand the line {line:?} of {MOUNTINFO}")]
-    ParseTable {
-        /// The line.
-        line: String,
-    },
+    ParseTable { line: String },
     /// A mount option holds a zero byte.
     #[error("the mount option {option:?} is not text")]
-    Option {
-        /// The option.
-        option: String,
-    },
+    Option { option: String },
     /// The kernel would not mount.
     #[error("cannot mount {from} at {target}")]
     Mount {

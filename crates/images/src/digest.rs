@@ -46,7 +46,7 @@ impl Digest {
 
     /// Reads the file-name form back; only lower-case digits are accepted.
     #[must_use]
-    pub fn from_hex(digits: &str) -> Option<Digest> {
+    pub(crate) fn from_hex(digits: &str) -> Option<Digest> {
         if digits.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return None;
         }

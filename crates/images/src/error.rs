@@ -5,14 +5,13 @@ use std::path::PathBuf;
 
 use super::auth::AuthError;
 use super::digest::Digest;
+use super::kind::ImageErrorKind;
 use super::layer::LayerError;
 use super::local::LocalError;
 use super::manifest::ManifestError;
 use super::reference::ImageReference;
 use super::registry::RegistryError;
-use super::store::StoreError;
-use super::tar_stream::TarError;
-use super::unpack::UnpackError;
+use super::store_error::StoreError;
 
 /// Why an image is not there.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +19,6 @@ pub enum ImageError {
     /// The registry did not give it.
     #[error("get the image {reference}")]
     Registry {
-        /// The image.
         reference: Box<ImageReference>,
         /// Why.
         source: RegistryError,
@@ -28,7 +26,6 @@ pub enum ImageError {
     /// The registry wants credentials, and those for it could not be looked up.
     #[error("find credentials for the image {reference}, as its registry wants some")]
     Auth {
-        /// The image.
         reference: Box<ImageReference>,
         /// Why there are none.
         source: AuthError,
@@ -38,7 +35,6 @@ pub enum ImageError {
     /// The folder or archive does not hold it.
     #[error("read the image {reference}")]
     Local {
-        /// The image.
         reference: Box<ImageReference>,
         /// Why.
         source: LocalError,
@@ -46,7 +42,6 @@ pub enum ImageError {
     /// Its manifest, index or config cannot be used.
     #[error("use the image {reference}")]
     Manifest {
-        /// The image.
         reference: Box<ImageReference>,
         /// Why.
         source: ManifestError,
@@ -56,7 +51,6 @@ pub enum ImageError {
         "the image {reference} is damaged or forged: {expected} was asked for and {found} came"
     )]
     WrongDigest {
-        /// The image.
         reference: Box<ImageReference>,
         /// What was asked for.
         expected: Digest,
@@ -69,7 +63,6 @@ pub enum ImageError {
          {expected}"
     )]
     WrongSize {
-        /// The image.
         reference: Box<ImageReference>,
         /// Which part.
         digest: Digest,
@@ -81,7 +74,6 @@ pub enum ImageError {
     /// The connection broke again and again.
     #[error("download {digest} of the image {reference}, given up after {tries} tries")]
     Download {
-        /// The image.
         reference: Box<ImageReference>,
         /// Which part.
         digest: Digest,
@@ -93,7 +85,6 @@ pub enum ImageError {
     /// A layer was refused or could not be unpacked.
     #[error("unpack the layer {layer} of the image {reference}")]
     Layer {
-        /// The image.
         reference: Box<ImageReference>,
         /// The packed layer.
         layer: Digest,
@@ -103,44 +94,13 @@ pub enum ImageError {
     /// The store on disk failed.
     #[error("store the image {reference}")]
     Store {
-        /// The image.
         reference: Box<ImageReference>,
         /// Why.
         source: StoreError,
     },
     /// The process is ending.
     #[error("get the image {reference}: the program is stopping")]
-    Stopping {
-        /// The image.
-        reference: Box<ImageReference>,
-    },
-}
-
-/// What sort of failure it is, for exit codes and hints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ImageErrorKind {
-    /// The repository, tag, file or blob does not exist.
-    Absent,
-    /// The registry does not let us.
-    Unauthorised,
-    /// The registry cannot be reached or fails; trying later may help.
-    Unreachable,
-    /// It exists, but not for this host.
-    WrongPlatform,
-    /// It was refused because it is damaged, forged or hostile.
-    Refused,
-    /// It may be sound, but is of a kind that this version cannot unpack.
-    Unsupported,
-    /// Its registry wants credentials, and what this host has of them cannot be used.
-    Credentials,
-    /// The registry's name does not make an address.
-    Address,
-    /// This host is not set up for encrypted connections: CA certificates are missing.
-    Client,
-    /// The program is stopping.
-    Stopping,
-    /// This host's disk is at fault.
-    Local,
+    Stopping { reference: Box<ImageReference> },
 }
 
 impl ImageError {
@@ -176,44 +136,6 @@ impl ImageError {
             | ImageError::Layer { .. }
             | ImageError::Store { .. }
             | ImageError::Stopping { .. } => None,
-        }
-    }
-}
-
-impl ManifestError {
-    pub(crate) fn kind(&self) -> ImageErrorKind {
-        match self {
-            ManifestError::WrongPlatform { .. } => ImageErrorKind::WrongPlatform,
-            ManifestError::Schema1
-            | ManifestError::NotAnImage { .. }
-            | ManifestError::LayerType { .. } => ImageErrorKind::Unsupported,
-            ManifestError::TooLarge { .. }
-            | ManifestError::Parse { .. }
-            | ManifestError::Unclear { .. }
-            | ManifestError::TooManyLayers { .. }
-            | ManifestError::TooManyEntries { .. }
-            | ManifestError::LayerCount { .. }
-            | ManifestError::Nested { .. } => ImageErrorKind::Refused,
-        }
-    }
-}
-
-impl LayerError {
-    fn kind(&self) -> ImageErrorKind {
-        let unknown = matches!(
-            self,
-            LayerError::Unpack {
-                source: UnpackError::Tar {
-                    source: TarError::UnknownKind { .. }
-                }
-            }
-        );
-        if self.is_local() {
-            ImageErrorKind::Local
-        } else if unknown {
-            ImageErrorKind::Unsupported
-        } else {
-            ImageErrorKind::Refused
         }
     }
 }

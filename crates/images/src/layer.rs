@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use flate2::bufread::MultiGzDecoder;
 
 use super::digest::{Digest, Hasher};
+use super::kind::ImageErrorKind;
 use super::limits::ImageLimits;
+use super::tar_stream::TarError;
 use super::unpack::{self, UnpackError};
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -53,7 +55,6 @@ pub enum LayerError {
     DiffId {
         /// As the config says.
         expected: Digest,
-        /// What it is.
         found: Digest,
     },
     /// An entry was refused or could not be written.
@@ -62,6 +63,26 @@ pub enum LayerError {
         /// Why.
         source: UnpackError,
     },
+}
+
+impl LayerError {
+    pub(crate) fn kind(&self) -> ImageErrorKind {
+        let unknown = matches!(
+            self,
+            LayerError::Unpack {
+                source: UnpackError::Tar {
+                    source: TarError::UnknownKind { .. }
+                }
+            }
+        );
+        if self.is_local() {
+            ImageErrorKind::Local
+        } else if unknown {
+            ImageErrorKind::Unsupported
+        } else {
+            ImageErrorKind::Refused
+        }
+    }
 }
 
 impl LayerError {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use self::archive::Archive;
 pub(crate) use self::archive::ArchiveKind;
 use super::digest::Digest;
-use super::error::ImageErrorKind;
+use super::kind::ImageErrorKind;
 use super::limits::ImageLimits;
 use super::manifest::{
     Descriptor, Document, IMAGE_NAME, Index, ManifestError, OCI_INDEX, REF_NAME,
@@ -35,10 +35,7 @@ pub enum LocalError {
     },
     /// A pipe, device or folder where a file is expected.
     #[error("{} is not a regular file", path.display())]
-    NotAFile {
-        /// The path.
-        path: PathBuf,
-    },
+    NotAFile { path: PathBuf },
     /// It cannot be read.
     #[error("read {}", path.display())]
     Read {
@@ -76,7 +73,6 @@ pub enum LocalError {
     NeedsTag {
         /// The archive or folder.
         path: PathBuf,
-        /// What there is.
         tags: Vec<String>,
     },
     /// It does not hold the image that was named.
@@ -86,7 +82,6 @@ pub enum LocalError {
         path: PathBuf,
         /// What was asked for.
         tag: String,
-        /// What there is.
         tags: Vec<String>,
     },
     /// A blob that its manifest names is missing.

@@ -4,14 +4,19 @@
 //! Source: OCI image specification 1.1 (`manifest.md`, `image-index.md`, `config.md`) and
 //! Docker's image manifest version 2, schema 2.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::digest::Digest;
+use super::json::null_as_default;
 use super::limits::ImageLimits;
 use super::model::ImageConfig;
+
+pub use error::ManifestError;
 
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -51,92 +56,6 @@ const LAYER_TYPES: [&str; 12] = [
     "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
     "application/vnd.docker.image.rootfs.foreign.diff.tar.zstd",
 ];
-
-/// Why a document of an image is not usable.
-#[derive(Debug, thiserror::Error)]
-pub enum ManifestError {
-    /// Larger than the limit.
-    #[error("the {what} has {bytes} bytes, more than the limit of {max}")]
-    TooLarge {
-        /// Which document.
-        what: &'static str,
-        /// Its size.
-        bytes: u64,
-        /// The limit.
-        max: u64,
-    },
-    /// Not JSON of the expected shape.
-    #[error("parse the {what}")]
-    Parse {
-        /// Which document.
-        what: &'static str,
-        /// The parser's answer.
-        source: serde_json::Error,
-    },
-    /// Docker's first format, without digests of layers' contents.
-    #[error("the manifest has schema version 1, which Docker gave up in 2017; push it again")]
-    Schema1,
-    /// Both a manifest and an index, or neither.
-    #[error(
-        "the document is not clearly an image manifest or an index (media type {media_type:?})"
-    )]
-    Unclear {
-        /// The media type it claims.
-        media_type: String,
-    },
-    /// A config that is not an image's: a chart, a signature, an artefact.
-    #[error("the manifest describes {media_type:?}, not a container image")]
-    NotAnImage {
-        /// The media type of its config.
-        media_type: String,
-    },
-    /// A layer of a kind that cannot be unpacked, for example an encrypted one.
-    #[error("layer {layer} has the media type {media_type:?}, which cannot be unpacked")]
-    LayerType {
-        /// The layer.
-        layer: Digest,
-        /// Its kind.
-        media_type: String,
-    },
-    /// More layers than the limit.
-    #[error("the image has {layers} layers, more than the limit of {max}")]
-    TooManyLayers {
-        /// How many it has.
-        layers: usize,
-        /// The limit.
-        max: usize,
-    },
-    /// More manifests than the limit.
-    #[error("the index has {entries} entries, more than the limit of {max}")]
-    TooManyEntries {
-        /// How many it has.
-        entries: usize,
-        /// The limit.
-        max: usize,
-    },
-    /// Manifest and config disagree on the number of layers.
-    #[error("the manifest has {layers} layers and the config {diff_ids}")]
-    LayerCount {
-        /// In the manifest.
-        layers: usize,
-        /// In the config.
-        diff_ids: usize,
-    },
-    /// The image exists, but not for this host.
-    #[error("the image is not for {wanted}; it is for: {}", available.join(", "))]
-    WrongPlatform {
-        /// This host.
-        wanted: Box<Platform>,
-        /// What there is.
-        available: Vec<String>,
-    },
-    /// Indexes within indexes.
-    #[error("indexes are nested more than {max} deep")]
-    Nested {
-        /// The limit.
-        max: usize,
-    },
-}
 
 /// An operating system and processor architecture, written `os/architecture[/variant]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -482,15 +401,6 @@ where
     T: Deserialize<'de>,
 {
     Option::<T>::deserialize(deserializer).map(Some)
-}
-
-/// The Go tools write absent lists and maps as null.
-pub(crate) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[cfg(test)]

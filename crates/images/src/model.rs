@@ -126,7 +126,6 @@ pub enum PullProgress {
         layer: Digest,
         /// Bytes so far, those of an earlier try included.
         bytes_done: u64,
-        /// Bytes in all.
         bytes_total: u64,
     },
     /// The connection broke; the rest is asked for again.

@@ -21,7 +21,6 @@ mod pull;
 mod refs;
 
 use std::fs::{File, OpenOptions};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,61 +36,10 @@ use super::limits::ImageLimits;
 use super::manifest::Platform;
 use super::model::{Image, PullOptions, PullProgress};
 use super::reference::ImageReference;
-use sutler_host::remove::RemoveError;
+use super::store_error::StoreError;
 
 /// Layers unpacked at a time: it is bound by one core and the disk.
 const UNPACKS_MAX: usize = 2;
-
-/// What went wrong with the store itself.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// A folder of the store cannot be made or listed.
-    #[error("open the folder {}", path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// The kernel's answer.
-        source: io::Error,
-    },
-    /// Another process uses the store.
-    #[error("the image store {} is in use by another process", path.display())]
-    Locked {
-        /// The store.
-        path: PathBuf,
-    },
-    /// A file cannot be written: no space, no right.
-    #[error("write {}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// The kernel's answer.
-        source: io::Error,
-    },
-    /// A file cannot be read.
-    #[error("read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The kernel's answer.
-        source: io::Error,
-    },
-    /// Something that is no longer used cannot be removed.
-    #[error("remove {}", path.display())]
-    Remove {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why.
-        source: RemoveError,
-    },
-    /// A file that is no longer used cannot be removed.
-    #[error("remove the file {}", path.display())]
-    RemoveFile {
-        /// The file.
-        path: PathBuf,
-        /// The kernel's answer.
-        source: io::Error,
-    },
-}
 
 /// A store of images in one folder. Clones are handles to the same store.
 #[derive(Clone)]

@@ -38,7 +38,6 @@ pub enum TarError {
     /// A header field that is no number or contradicts another.
     #[error("the archive has an invalid {field} at byte {position}")]
     BadField {
-        /// Which field.
         field: &'static str,
         /// Where.
         position: u64,

@@ -44,7 +44,6 @@ pub(super) struct Kept {
     pub(super) flushed: usize,
     /// Writes after it.
     pub(super) cached: usize,
-    /// Of these, the lost ones.
     pub(super) lost: usize,
 }
 

@@ -50,7 +50,7 @@ impl Places {
     }
 
     /// Shares out what this process may open now.
-    pub fn of_this_process() -> Self {
+    pub(crate) fn of_this_process() -> Self {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         // No limit at all is more than we ever use.
         Self::of_descriptors(limit.current.unwrap_or(u64::MAX))

@@ -24,7 +24,6 @@ pub struct MasterConfig {
     /// More names or addresses under which clients reach this master: part of its
     /// certificate, and the first is what agents are told.
     pub names: Vec<String>,
-    /// Bounds on connections.
     pub connections: ConnectionBounds,
 }
 

@@ -107,8 +107,5 @@ pub enum StartError {
     },
     /// A part of the master ended that never should.
     #[error("the master's {part} ended unexpectedly")]
-    PartEnded {
-        /// Which.
-        part: &'static str,
-    },
+    PartEnded { part: &'static str },
 }

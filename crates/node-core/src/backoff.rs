@@ -4,11 +4,11 @@ use sutler_api::Timestamp;
 
 /// First, and each doubled, wait after a failure, in milliseconds: short, because most causes
 /// (a socket not there yet, a device still busy) are gone by then.
-pub const FIRST_MS: u64 = 100;
+pub(crate) const FIRST_MS: u64 = 100;
 
 /// Longest wait, in milliseconds: an operator who repaired the cause sees it taken up within
 /// half a minute, and a plugin that never comes up costs nearly nothing.
-pub const MOST_MS: u64 = 30_000;
+pub(crate) const MOST_MS: u64 = 30_000;
 
 /// Gives the wait before try `attempt` (0 is the first repeat), in milliseconds.
 pub fn wait_ms(attempt: u32) -> u64 {

@@ -17,7 +17,6 @@ pub enum ContainerSeen {
         /// Since when.
         started_at: Timestamp,
     },
-    /// It has ended.
     Ended(ContainerEnd),
 }
 

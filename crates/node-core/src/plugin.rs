@@ -43,14 +43,14 @@ pub use words::{
 
 /// A plugin that was ready for so long, in milliseconds, has recovered: its next failure is
 /// treated as the first.
-pub const HEALTHY_AFTER_MS: u64 = 60_000;
+pub(crate) const HEALTHY_AFTER_MS: u64 = 60_000;
 
 /// Time between two looks at a ready plugin, in milliseconds.
-pub const PROBE_EVERY_MS: u64 = 10_000;
+pub(crate) const PROBE_EVERY_MS: u64 = 10_000;
 
 /// Failed looks in a row after which a plugin counts as silent: one or two may be a host
 /// under load.
-pub const MISSES_MAX: u32 = 3;
+pub(crate) const MISSES_MAX: u32 = 3;
 
 /// First and longest time between two looks at a plugin that is coming up, in milliseconds:
 /// most sockets appear within a blink, and a look costs one stat.

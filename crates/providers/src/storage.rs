@@ -72,18 +72,14 @@ pub enum StorageEvent {
     Volume(VolumeReport),
     /// A task's wish to use a volume has come true or failed.
     Acquired {
-        /// The volume.
         volume_id: VolumeId,
-        /// The task.
         task_id: TaskId,
         /// Where it is, or why not.
         result: Result<Published, Problem>,
     },
     /// A task no longer holds a volume.
     Released {
-        /// The volume.
         volume_id: VolumeId,
-        /// The task.
         task_id: TaskId,
     },
     /// The journal failed; the provider has ended and must be recovered anew.

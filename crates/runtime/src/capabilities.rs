@@ -78,7 +78,6 @@ const NOT_ON_HOST_NETWORK: &str = "CAP_NET_RAW";
 pub enum Network {
     /// The host's.
     Host,
-    /// One of its own.
     Own,
 }
 
@@ -91,7 +90,7 @@ impl CapabilitySet {
     ///
     /// # Errors
     /// If `/proc/self/status` cannot be read or has no `CapBnd` line.
-    pub fn own_bounding() -> io::Result<Self> {
+    pub(crate) fn own_bounding() -> io::Result<Self> {
         let status = std::fs::read_to_string("/proc/self/status")?;
         parse_bounding(&status)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no CapBnd line"))

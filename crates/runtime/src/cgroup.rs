@@ -68,7 +68,7 @@ fn is_v2(path: &Path) -> io::Result<bool> {
 }
 
 /// Whether the kernel counts swap per cgroup.
-pub fn counts_swap(mode: CgroupMode) -> bool {
+pub(crate) fn counts_swap(mode: CgroupMode) -> bool {
     match mode {
         CgroupMode::V1 | CgroupMode::Hybrid => Path::new(ROOT)
             .join("memory/memory.memsw.limit_in_bytes")
@@ -79,7 +79,7 @@ pub fn counts_swap(mode: CgroupMode) -> bool {
 }
 
 /// How many processes of a cgroup the kernel killed for want of memory; 0 if it does not tell.
-pub fn oom_kills(cgroup: &str) -> u64 {
+pub(crate) fn oom_kills(cgroup: &str) -> u64 {
     let relative = cgroup.trim_start_matches('/');
     let v1 = Path::new(ROOT)
         .join("memory")
@@ -236,7 +236,7 @@ fn is_errno(error: &io::Error, errno: Errno) -> bool {
 }
 
 /// Moves the calling process out of its parent's cgroups, as far as the host lets it.
-pub fn enter_shims(parent: &str) {
+pub(crate) fn enter_shims(parent: &str) {
     let Ok(mode) = mode() else { return };
     let relative = Path::new(parent.trim_matches('/')).join(SHIMS);
     let roots: Vec<PathBuf> = match mode {

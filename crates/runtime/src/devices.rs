@@ -63,7 +63,7 @@ impl Device {
 ///
 /// # Errors
 /// If `dev` itself cannot be listed; nodes that vanish meanwhile are left out.
-pub fn all_devices(dev: &Path) -> io::Result<Vec<Device>> {
+pub(crate) fn all_devices(dev: &Path) -> io::Result<Vec<Device>> {
     let mut found = Vec::new();
     let skipped = |name: &std::ffi::OsStr| MADE_PER_CONTAINER.iter().any(|made| name == *made);
     for entry in std::fs::read_dir(dev)? {

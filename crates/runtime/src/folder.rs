@@ -45,7 +45,6 @@ pub struct SpecRecord {
 /// `shim.json`: who looks after the container, and who it is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ShimRecord {
-    /// The shim.
     pub shim: ProcessRef,
     /// The container's first process, once the runtime has made it.
     pub container: Option<ProcessRef>,
@@ -54,22 +53,22 @@ pub struct ShimRecord {
 }
 
 /// Version of the folder's layout that this build writes and reads.
-pub const FOLDER_VERSION: u32 = 1;
+pub(crate) const FOLDER_VERSION: u32 = 1;
 
 /// Records and files of a container's folder, by name.
-pub const SPEC: &str = "spec.json";
+pub(crate) const SPEC: &str = "spec.json";
 /// The OCI configuration.
-pub const CONFIG: &str = "config.json";
+pub(crate) const CONFIG: &str = "config.json";
 /// See [`ShimRecord`].
-pub const SHIM: &str = "shim.json";
+pub(crate) const SHIM: &str = "shim.json";
 /// A `StartFailure`, final.
-pub const START_ERROR: &str = "start-error.json";
+pub(crate) const START_ERROR: &str = "start-error.json";
 /// An `ExitRecord`, final.
 pub const EXIT: &str = "exit.json";
 /// Locked while a start is under way.
-pub const START_LOCK: &str = "start.lock";
+pub(crate) const START_LOCK: &str = "start.lock";
 /// What the shim itself had to say.
-pub const SHIM_LOG: &str = "shim.log";
+pub(crate) const SHIM_LOG: &str = "shim.log";
 
 /// Largest record that is read; a spec with 2 MiB of arguments is beyond what exec takes.
 const RECORD_BYTES_MAX: u64 = 16 << 20;
@@ -164,7 +163,7 @@ impl Folder {
     ///
     /// # Errors
     /// If there is none.
-    pub fn reserve_exit(&self) -> Result<(), FolderError> {
+    pub(crate) fn reserve_exit(&self) -> Result<(), FolderError> {
         let path = self.file(EXIT_NEW);
         private_file(&path)
             .and_then(|mut file| file.write_all(&[b' '; EXIT_BYTES]))
@@ -178,7 +177,7 @@ impl Folder {
     ///
     /// # Durability
     /// On disk on return.
-    pub fn persist_exit(&self, record: &ExitRecord) -> Result<(), FolderError> {
+    pub(crate) fn persist_exit(&self, record: &ExitRecord) -> Result<(), FolderError> {
         let new = self.file(EXIT_NEW);
         let mut bytes = to_bytes(record);
         bytes.resize(EXIT_BYTES.max(bytes.len()), b' ');
@@ -198,7 +197,7 @@ impl Folder {
     ///
     /// # Errors
     /// If it cannot be made or is held.
-    pub fn lock_start(&self) -> Result<File, FolderError> {
+    pub(crate) fn lock_start(&self) -> Result<File, FolderError> {
         let path = self.file(START_LOCK);
         let error = |e: io::Error| FolderError::new("lock", &path, e);
         let file = private_file(&path).map_err(error)?;
@@ -210,7 +209,7 @@ impl Folder {
     ///
     /// # Errors
     /// If the lock cannot be tried.
-    pub fn is_starting(&self) -> Result<bool, FolderError> {
+    pub(crate) fn is_starting(&self) -> Result<bool, FolderError> {
         self.try_lock(FlockOperation::NonBlockingLockShared)
     }
 
@@ -218,7 +217,7 @@ impl Folder {
     ///
     /// # Errors
     /// If the lock cannot be waited for.
-    pub fn wait_start(&self) -> Result<(), FolderError> {
+    pub(crate) fn wait_start(&self) -> Result<(), FolderError> {
         self.try_lock(FlockOperation::LockShared).map(|_| ())
     }
 

@@ -8,16 +8,15 @@ use std::path::{Path, PathBuf};
 use super::capabilities::CapabilitySet;
 use super::cgroup::{self, CgroupMode};
 use super::devices::{self, Device};
-use super::error::{StartError, StartFailure};
+use super::error::StartError;
+use super::failure::StartFailure;
 use super::inherited::{self, Rlimits};
 use super::spec::{ContainerSpec, DeviceSpec, MountKind};
 
 /// What a configuration needs to know of the host.
 #[derive(Debug, Clone)]
 pub struct HostFacts {
-    /// Our own bounding set.
     pub bounding: CapabilitySet,
-    /// Which cgroups there are.
     pub cgroups: CgroupMode,
     /// Whether the kernel counts swap per cgroup, so that it can be limited.
     pub counts_swap: bool,
@@ -40,7 +39,7 @@ impl HostFacts {
     /// # Errors
     /// `MountSource` if a bind source is missing, `InvalidSpec` if a device is, `ReadHost` if the
     /// host cannot be read.
-    pub fn gather(spec: &ContainerSpec) -> Result<Self, StartError> {
+    pub(crate) fn gather(spec: &ContainerSpec) -> Result<Self, StartError> {
         check_sources(spec)?;
         let cgroups = read("/sys/fs/cgroup", cgroup::mode())?;
         let bounding = read("/proc/self/status", CapabilitySet::own_bounding())?;

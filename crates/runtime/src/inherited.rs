@@ -66,7 +66,8 @@ const NO_LIMIT: u64 = u64::MAX;
 
 /// Limits of a container's processes: what a service of systemd has by default, soft and hard.
 /// 1024 descriptors, since programs exist that close or count all they may have; those that need
-/// more raise it themselves, up to the hard limit. Processes and memory are limited by the cgroup.
+/// more raise it themselves, up to the hard limit. Processes and memory are limited by the cgroup,
+/// where a spec asks for it.
 const WANTED: [(&str, Resource, u64, u64); 10] = [
     ("RLIMIT_AS", Resource::As, NO_LIMIT, NO_LIMIT),
     ("RLIMIT_CORE", Resource::Core, 0, NO_LIMIT),

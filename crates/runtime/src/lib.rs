@@ -19,10 +19,12 @@
 //!   runc.log  shim.log          the runtime's and the shim's own words
 //! ```
 
+mod blocking;
 mod capabilities;
 mod cgroup;
 mod devices;
 mod error;
+mod failure;
 mod folder;
 mod host;
 mod inherited;
@@ -35,6 +37,7 @@ mod oci;
 mod process;
 mod propagation;
 mod runc;
+mod scope;
 mod seccomp;
 mod shim;
 mod shim_start;
@@ -46,7 +49,8 @@ mod user;
 mod watched;
 
 pub use cgroup::{CgroupMode, remove_cgroup_parent};
-pub use error::{ContainerError, LogError, StartError, StartFailure};
+pub use error::{ContainerError, LogError, StartError};
+pub use failure::StartFailure;
 pub use folder::FolderError;
 pub use log_follow::LogChunk;
 pub use manager::{Containers, ContainersConfig};

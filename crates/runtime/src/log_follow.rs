@@ -15,10 +15,10 @@ use futures::stream::try_unfold;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::io::unix::AsyncFd;
 
+use super::blocking::blocking;
 use super::error::LogError;
 use super::folder::Folder;
 use super::log_read::LogCursor;
-use super::manager::blocking;
 use super::observe::{Observed, observe};
 use super::status::{LogQuery, LogStart};
 use super::watched::watch_readable;

@@ -19,7 +19,7 @@ const CHUNK_BYTES_MAX: usize = 64 << 10;
 const RETRIES_MAX: u32 = 64;
 
 /// How far back the last lines are sought: as much as a log view shows.
-pub const TAIL_BYTES_MAX: u64 = 1 << 20;
+pub(crate) const TAIL_BYTES_MAX: u64 = 1 << 20;
 
 /// A rotated file: complete, never written again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl LogCursor {
     ///
     /// # Errors
     /// If the log cannot be read.
-    pub fn at_last_lines(dir: &Path, stream: LogStream, lines: usize) -> io::Result<Self> {
+    pub(crate) fn at_last_lines(dir: &Path, stream: LogStream, lines: usize) -> io::Result<Self> {
         let end = end(dir, stream)?;
         let mut cursor = Self::new(dir, stream, end.saturating_sub(TAIL_BYTES_MAX));
         let mut bytes = Vec::new();

@@ -84,7 +84,7 @@ impl LogQueue {
     }
 
     /// Writes until the queue is closed and empty; gives the bytes that found no place on disk.
-    pub fn write_out(&self, mut stdout: LogFile, mut stderr: LogFile) -> u64 {
+    pub(crate) fn write_out(&self, mut stdout: LogFile, mut stderr: LogFile) -> u64 {
         let idle = |state: &mut QueueState| state.chunks.is_empty() && !state.closed;
         loop {
             let waited = self.changed.wait_while(self.lock(), idle);

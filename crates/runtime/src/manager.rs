@@ -18,6 +18,7 @@ use sutler_telemetry::failpoint;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use super::blocking::blocking;
 use super::error::{ContainerError, LogError, StartError};
 use super::folder::{self, FOLDER_VERSION, Folder, ShimRecord, SpecRecord};
 use super::host::HostFacts;
@@ -38,7 +39,6 @@ pub struct ContainersConfig {
     pub containers_dir: PathBuf,
     /// Command line of the shim, for example `["/usr/bin/sutler", "shim"]`; `--dir DIR` follows.
     pub shim_command: Vec<OsString>,
-    /// The runtime.
     pub runtime: Runc,
 }
 
@@ -373,18 +373,6 @@ fn last_bytes(folder: &Folder, stream: LogStream, lines: usize) -> Result<Vec<u8
         }
     }
     Ok(bytes)
-}
-
-/// Runs what blocks beside the async tasks.
-pub(super) async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(act).await {
-        Ok(value) => value,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // Cancelled: the tokio runtime is going down, and so is whoever waits for us.
-            Err(_cancelled) => std::future::pending().await,
-        },
-    }
 }
 
 /// Waits until a pidfd turns readable: its process has ended.

@@ -11,7 +11,7 @@
 
 use std::os::fd::OwnedFd;
 
-use super::error::StartFailure;
+use super::failure::StartFailure;
 use super::folder::{self, Folder, FolderError, ShimRecord};
 use super::status::ExitRecord;
 

@@ -62,7 +62,6 @@ impl ProcessRef {
 /// Whether a wait saw the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProcessEnd {
-    /// The process has ended.
     Ended,
     /// It had not by the end of the wait.
     StillRunning,

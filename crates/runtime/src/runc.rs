@@ -23,7 +23,6 @@ pub enum RuntimeError {
     /// Its binary could not be run.
     #[error("cannot run {}", binary.display())]
     Run {
-        /// The binary.
         binary: PathBuf,
         /// Why.
         source: io::Error,
@@ -31,7 +30,6 @@ pub enum RuntimeError {
     /// It did not end in time and was killed.
     #[error("{} {act} did not end within {} s", binary.display(), limit.as_secs())]
     TimedOut {
-        /// The binary.
         binary: PathBuf,
         /// Its subcommand.
         act: &'static str,
@@ -114,7 +112,6 @@ pub trait Runtime {
 /// runc 1.1 or later (or a runtime with its command line).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Runc {
-    /// Its binary.
     pub binary: PathBuf,
     /// Folder of its state, one per agent; best on a file system that a restart empties.
     pub root: PathBuf,

@@ -18,7 +18,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use sutler_telemetry::{chain, failpoint};
 
-use super::error::StartFailure;
+use super::failure::StartFailure;
 use super::folder::{self, Folder, FolderError, ShimRecord, SpecRecord};
 use super::log_write::LogFile;
 use super::process::{self, ProcessRef};

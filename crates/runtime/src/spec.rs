@@ -141,7 +141,6 @@ pub struct MountSpec {
     pub source: PathBuf,
     /// Absolute path inside the container, made if it does not exist.
     pub target: PathBuf,
-    /// What is mounted.
     pub kind: MountKind,
     /// Whether writes are refused.
     pub read_only: bool,
@@ -296,7 +295,7 @@ impl ContainerSpec {
 
     /// The container's own cgroup, relative to the cgroup root.
     #[must_use]
-    pub fn cgroup_path(&self) -> String {
+    pub(crate) fn cgroup_path(&self) -> String {
         format!("/{}/{}", self.cgroup_parent.trim_matches('/'), self.id)
     }
 }

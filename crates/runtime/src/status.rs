@@ -7,7 +7,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::error::StartFailure;
+use super::failure::StartFailure;
 use super::spec::ContainerId;
 
 /// How the container's first process ended.

@@ -11,10 +11,11 @@ use std::time::Duration;
 use rustix::process::pidfd_send_signal;
 use sutler_telemetry::failpoint;
 
+use super::blocking::blocking;
 use super::cgroup;
 use super::error::ContainerError;
 use super::folder::{self, Folder, ShimRecord, SpecRecord};
-use super::manager::{Containers, blocking, readable};
+use super::manager::{Containers, readable};
 use super::observe::Observed;
 use super::process::ProcessRef;
 use super::propagation::MountError;

@@ -16,16 +16,10 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub enum UserError {
     /// The name is not in the image's `/etc/passwd`.
     #[error("user {name:?} is not in the image's /etc/passwd")]
-    UnknownUser {
-        /// The name.
-        name: String,
-    },
+    UnknownUser { name: String },
     /// The name is not in the image's `/etc/group`.
     #[error("group {name:?} is not in the image's /etc/group")]
-    UnknownGroup {
-        /// The name.
-        name: String,
-    },
+    UnknownGroup { name: String },
     /// A file of the image could not be read.
     #[error("cannot read {} of the image", path.display())]
     Read {

@@ -15,7 +15,7 @@ use tokio::io::unix::AsyncFd;
 ///
 /// # Errors
 /// If the kernel cannot poll it.
-pub fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` names one open file for as long as it lives; it is moved in here and
     // the `AsyncFd` gives out only shared references, so nobody closes or replaces it before
     // it is deregistered.

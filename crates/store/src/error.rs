@@ -93,7 +93,6 @@ pub enum LoadError {
     /// After a failed commit the file had to be opened again, and cannot be.
     #[error("table {table} cannot be read")]
     Reopen {
-        /// The table.
         table: &'static str,
         /// Why.
         source: OpenError,
@@ -103,7 +102,6 @@ pub enum LoadError {
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// The table.
         table: &'static str,
         /// What is wrong.
         what: String,
@@ -113,7 +111,6 @@ pub enum LoadError {
     Io {
         /// The file.
         path: PathBuf,
-        /// The table.
         table: &'static str,
         /// Why.
         source: io::Error,

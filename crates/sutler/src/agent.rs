@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use sutler_agent::{Agent, AgentConfig, AgentEnd, AgentHandle};
-use sutler_cli::args::Connection;
+use sutler_cli::client::connection::Connection;
 use sutler_cli::verbs::agent::AgentArgs;
 use sutler_cli::{Failure, Json, Report};
 
@@ -43,7 +43,7 @@ pub async fn serve(args: AgentArgs, connection: Connection, json: Json) -> Resul
 ///
 /// # Cancel safety
 /// Safe: the agent goes on.
-pub async fn until_ended(agent: &mut AgentHandle, ready: impl FnOnce()) -> AgentEnd {
+pub(crate) async fn until_ended(agent: &mut AgentHandle, ready: impl FnOnce()) -> AgentEnd {
     let mut status = agent.status();
     let mut ready = Some(ready);
     let mut told = None;

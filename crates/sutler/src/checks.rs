@@ -10,7 +10,6 @@ use sutler_host::program;
 /// One thing that we need of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Finding {
-    /// It is there.
     There(String),
     /// It is not, and what to do.
     Missing {

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use sutler_agent::MasterAddress;
-use sutler_cli::args::Connection;
+use sutler_cli::client::connection::Connection;
 use sutler_cli::{ExitStatus, Failure, Report};
 use sutler_ids::AgentName;
 use sutler_telemetry::Secret;
 
 /// Name of the file that a master writes for its agents.
-pub const JOIN_FILE: &str = "join.json";
+pub(crate) const JOIN_FILE: &str = "join.json";
 
 /// How an agent joins a master: the content of [`JOIN_FILE`].
 #[derive(Deserialize)]
@@ -66,7 +66,10 @@ pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 ///
 /// # Errors
 /// If a file cannot be read or is not of its form.
-pub fn master_address(join: &Path, connection: &Connection) -> Result<MasterAddress, Failure> {
+pub(crate) fn master_address(
+    join: &Path,
+    connection: &Connection,
+) -> Result<MasterAddress, Failure> {
     let text = read("join file", join)?;
     let read_join: Join = serde_json::from_str(&text).map_err(|error| {
         Report::new(format!("{} is not a valid join file", join.display()))

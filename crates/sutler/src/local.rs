@@ -82,7 +82,7 @@ pub fn definition(image: &Path) -> Result<PluginDefinition, DefinitionError> {
 ///
 /// # Cancel safety
 /// Safe: the plugin is added or not, and the next start adds it again.
-pub async fn bring_up(client: &Client, image: &Path, state_dir: &Path) -> bool {
+pub(crate) async fn bring_up(client: &Client, image: &Path, state_dir: &Path) -> bool {
     match added_and_ready(client, image).await {
         Ok(plugin) => {
             say::line(&ready_line(client, &plugin, state_dir).await);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use sutler_cli::args::Connection;
+use sutler_cli::client::connection::Connection;
 use sutler_cli::client::{Client, Target};
 use sutler_cli::verbs::master::MasterArgs;
 use sutler_cli::verbs::up::ServeArgs;
@@ -103,7 +103,7 @@ fn failed(error: &StartError) -> Failure {
 ///
 /// # Errors
 /// If the master's own files are of no use.
-pub fn own_client(state_dir: &std::path::Path) -> Result<Client, Failure> {
+pub(crate) fn own_client(state_dir: &std::path::Path) -> Result<Client, Failure> {
     Ok(Client::new(&Target::of_state_dir(state_dir)?)?)
 }
 

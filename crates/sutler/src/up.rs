@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use sutler_agent::{Agent, AgentConfig, AgentEnd, AgentHandle};
-use sutler_cli::args::Connection;
 use sutler_cli::client::Client;
+use sutler_cli::client::connection::Connection;
 use sutler_cli::verbs::up::UpArgs;
 use sutler_cli::{Failure, Json};
 use sutler_ids::AgentName;

@@ -54,7 +54,7 @@ pub fn mounts_under(folder: &Path) -> Vec<Mount> {
 }
 
 /// Gives the loop devices that have a file.
-pub fn loop_devices() -> Vec<LoopDevice> {
+pub(crate) fn loop_devices() -> Vec<LoopDevice> {
     let entries = fs::read_dir("/sys/block").into_iter().flatten().flatten();
     entries
         .filter_map(|entry| {
@@ -120,7 +120,7 @@ pub fn process(pid: i32) -> Option<Process> {
 }
 
 /// Gives where cgroup hierarchies are mounted, v1 and v2.
-pub fn cgroup_roots() -> Vec<PathBuf> {
+pub(crate) fn cgroup_roots() -> Vec<PathBuf> {
     let is_cgroup = |mount: &Mount| matches!(mount.kind.as_str(), "cgroup" | "cgroup2");
     mounts()
         .into_iter()
@@ -137,7 +137,7 @@ pub fn cgroup_folders(cgroup: &str) -> Vec<PathBuf> {
 }
 
 /// Gives the processes in one cgroup folder and all below it.
-pub fn cgroup_processes(folder: &Path) -> Vec<i32> {
+pub(crate) fn cgroup_processes(folder: &Path) -> Vec<i32> {
     let own = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
     let mut pids: Vec<i32> = own.lines().filter_map(|line| line.parse().ok()).collect();
     for child in subfolders(folder) {
@@ -148,10 +148,10 @@ pub fn cgroup_processes(folder: &Path) -> Vec<i32> {
 
 /// Where `ip netns` keeps its namespaces. It mounts the folder on itself with the first one, and
 /// leaves that mount behind with the last.
-pub const NAMESPACES_DIR: &str = "/run/netns";
+pub(crate) const NAMESPACES_DIR: &str = "/run/netns";
 
 /// Gives the names of network namespaces that `ip netns` knows.
-pub fn network_namespaces() -> Vec<String> {
+pub(crate) fn network_namespaces() -> Vec<String> {
     let entries = fs::read_dir(NAMESPACES_DIR).into_iter().flatten().flatten();
     entries
         .map(|entry| entry.file_name().to_string_lossy().into_owned())

@@ -23,6 +23,9 @@ const OUR_PROGRAMS: [(&str, &[&str]); 6] = [
     ("docker-regist", &["/tmp/"]),
 ];
 
+/// File in a world's folder that names the process it belongs to.
+pub(crate) const OWNER: &str = "owner";
+
 /// How the folders begin that our tests make below `/tmp`.
 const TEST_FOLDERS: [&str; 4] = ["st-", "sa-", "sutler", ".tmp"];
 
@@ -49,7 +52,7 @@ impl Traces {
             found.insert(format!("folder {RUN_DIR}"));
         }
         let worlds = host::subfolders(Path::new("/tmp")).into_iter();
-        let worlds = worlds.filter(|folder| folder.join(crate::world::OWNER).exists());
+        let worlds = worlds.filter(|folder| folder.join(OWNER).exists());
         found.extend(worlds.map(|world| format!("folder {}", world.display())));
         Self(found)
     }

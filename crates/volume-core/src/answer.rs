@@ -5,7 +5,8 @@ use sutler_api::agent::{OperationReport, Outcome};
 use sutler_ids::OperationUuid;
 use sutler_ids::Problem;
 
-use crate::event::{Answer, CallId, Effect, Expanded, Failure, Rpc, Step, Verdict};
+use crate::call::Rpc;
+use crate::event::{Answer, CallId, Effect, Expanded, Failure, Step, Verdict};
 use crate::machine::Volume;
 use crate::plan;
 use crate::record::{Ended, InFlight, Known, Phase, Settled};

@@ -2,98 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
 use sutler_api::Timestamp;
 use sutler_api::agent::{OperationReport, VolumeOperation};
 use sutler_api::volume::VolumeSpec;
 use sutler_ids::TaskId;
 use sutler_ids::{Bytes, Problem};
 
+use crate::call::{Abilities, Rpc};
 use crate::record::{Created, PublishContext, VolumeRecord};
-
-/// A call about one volume. The wire's names are in the CSI spec, "RPC Interface".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Rpc {
-    /// CreateVolume.
-    Create,
-    /// DeleteVolume.
-    Delete,
-    /// ControllerPublishVolume.
-    Attach,
-    /// ControllerUnpublishVolume.
-    Detach,
-    /// NodeStageVolume.
-    Stage,
-    /// NodeUnstageVolume.
-    Unstage,
-    /// NodePublishVolume.
-    Publish,
-    /// NodeUnpublishVolume.
-    Unpublish,
-    /// ControllerExpandVolume.
-    ControllerExpand(Bytes),
-    /// NodeExpandVolume.
-    NodeExpand(Bytes),
-    /// Does the plugin know the volume? Changes nothing. ValidateVolumeCapabilities for a
-    /// volume that was made. For one whose creation was refused after doubt (`created` is
-    /// `None`), ListVolumes: `Done` when it lists only what the books have, `Uncertain` when
-    /// it lists something else, `Refused` when it has no list.
-    Verify,
-}
-
-impl Rpc {
-    /// Gives the call's name in the CSI spec.
-    pub const fn csi_name(self) -> &'static str {
-        match self {
-            Self::Create => "CreateVolume",
-            Self::Delete => "DeleteVolume",
-            Self::Attach => "ControllerPublishVolume",
-            Self::Detach => "ControllerUnpublishVolume",
-            Self::Stage => "NodeStageVolume",
-            Self::Unstage => "NodeUnstageVolume",
-            Self::Publish => "NodePublishVolume",
-            Self::Unpublish => "NodeUnpublishVolume",
-            Self::ControllerExpand(_) => "ControllerExpandVolume",
-            Self::NodeExpand(_) => "NodeExpandVolume",
-            Self::Verify => "ValidateVolumeCapabilities",
-        }
-    }
-
-    /// Gives the call's short name, as failpoints and logs use it.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Delete => "delete",
-            Self::Attach => "attach",
-            Self::Detach => "detach",
-            Self::Stage => "stage",
-            Self::Unstage => "unstage",
-            Self::Publish => "publish",
-            Self::Unpublish => "unpublish",
-            Self::ControllerExpand(_) => "controller_expand",
-            Self::NodeExpand(_) => "node_expand",
-            Self::Verify => "verify",
-        }
-    }
-}
-
-/// What a plugin can do, as far as a volume's life depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Abilities {
-    /// PUBLISH_UNPUBLISH_VOLUME of the controller.
-    pub attaches: bool,
-    /// STAGE_UNSTAGE_VOLUME of the node.
-    pub stages: bool,
-    /// EXPAND_VOLUME of the controller.
-    pub expands_controller: bool,
-    /// EXPAND_VOLUME of the node.
-    pub expands_node: bool,
-    /// Expansion while in use is allowed.
-    pub expands_online: bool,
-    /// SINGLE_NODE_MULTI_WRITER: the plugin knows the newer single-node access modes.
-    pub single_node_modes: bool,
-}
 
 /// Numbers a call within one run of the machine, so that a late answer is recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -104,9 +20,7 @@ pub struct CallId(pub u64);
 pub struct Call {
     /// Its number.
     pub call_id: CallId,
-    /// The call.
     pub rpc: Rpc,
-    /// What the volume is.
     pub spec: VolumeSpec,
     /// What its creation returned; absent for Create only.
     pub created: Option<Created>,
@@ -159,9 +73,7 @@ pub enum Answer {
         /// Whether it does.
         mounted: bool,
     },
-    /// To Create.
     Created(Created),
-    /// To Attach.
     Attached(PublishContext),
     /// To an expansion.
     Expanded(Expanded),
@@ -200,16 +112,12 @@ pub enum Event {
     Operation(VolumeOperation),
     /// A task wants to use it.
     Acquire {
-        /// The task.
         task_id: TaskId,
         /// Whether it may only read.
         read_only: bool,
     },
     /// A task is done with it.
-    Release {
-        /// The task.
-        task_id: TaskId,
-    },
+    Release { task_id: TaskId },
     /// These tasks exist; every other holder is released.
     RetainHolders(BTreeSet<TaskId>),
     /// The plugin answers.
@@ -218,18 +126,12 @@ pub enum Event {
     PluginDown,
     /// A call has ended.
     Ended {
-        /// Which.
         call_id: CallId,
         /// How.
         result: Result<Answer, Failure>,
     },
     /// What [`Effect::Look`] has seen.
-    Looked {
-        /// Which.
-        call_id: CallId,
-        /// What.
-        seen: Seen,
-    },
+    Looked { call_id: CallId, seen: Seen },
     /// The time that was asked for has come.
     Due,
 }
@@ -244,7 +146,6 @@ pub enum Effect {
     Look {
         /// Its number.
         call_id: CallId,
-        /// Which mount.
         mount: Mount,
     },
     /// Send [`Event::Due`] at this time; replaces an earlier wish.
@@ -253,16 +154,12 @@ pub enum Effect {
     TellOperation(OperationReport),
     /// A task's wish to use the volume has come true or failed.
     TellAcquired {
-        /// The task.
         task_id: TaskId,
         /// How.
         result: Result<(), Problem>,
     },
     /// A task no longer holds the volume.
-    TellReleased {
-        /// The task.
-        task_id: TaskId,
-    },
+    TellReleased { task_id: TaskId },
 }
 
 /// What one event leads to.

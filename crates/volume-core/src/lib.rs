@@ -17,6 +17,7 @@
 //! [`Volume::recover`] and the same [`Volume::on_event`].
 
 mod answer;
+mod call;
 mod event;
 mod holders;
 mod look;
@@ -28,9 +29,9 @@ mod story;
 mod tests;
 mod told;
 
+pub use call::{Abilities, Rpc};
 pub use event::{
-    Abilities, Answer, Call, CallId, Denied, Effect, Event, Expanded, Failure, Mount, Rpc, Seen,
-    Step, Verdict,
+    Answer, Call, CallId, Denied, Effect, Event, Expanded, Failure, Mount, Seen, Step, Verdict,
 };
 pub use machine::Volume;
 pub use record::{
@@ -39,15 +40,15 @@ pub use record::{
 };
 
 /// First wait before a call is repeated, in milliseconds.
-pub const RETRY_MS_MIN: u64 = 100;
+pub(crate) const RETRY_MS_MIN: u64 = 100;
 /// Longest wait before a call is repeated whose outcome is unknown: long enough not to
 /// burden a struggling plugin, short enough to meet the ten-second recovery goal when the
 /// plugin's return does not wake us.
-pub const RETRY_MS_MAX: u64 = 10_000;
+pub(crate) const RETRY_MS_MAX: u64 = 10_000;
 /// Wait before a call is repeated that was clearly refused and that somebody must clear.
-pub const SLOW_RETRY_MS: u64 = 15_000;
+pub(crate) const SLOW_RETRY_MS: u64 = 15_000;
 /// Most steps of a volume's story that are kept.
-pub const STORY_STEPS_MAX: usize = 32;
+pub(crate) const STORY_STEPS_MAX: usize = 32;
 /// Most ended operations whose outcome is kept with the volume: the master has one pending
 /// at a time, and a delete may overtake it.
-pub const ENDED_MAX: usize = 4;
+pub(crate) const ENDED_MAX: usize = 4;

@@ -23,7 +23,8 @@
 use sutler_api::Timestamp;
 use sutler_ids::Problem;
 
-use crate::event::{CallId, Effect, Mount, Rpc, Seen};
+use crate::call::Rpc;
+use crate::event::{CallId, Effect, Mount, Seen};
 use crate::machine::Volume;
 use crate::plan::{self, Goal};
 use crate::record::{Phase, Settled};

@@ -7,7 +7,8 @@ use sutler_api::agent::{Outcome, VolumeAct, VolumeOperation};
 use sutler_ids::TaskId;
 use sutler_ids::{ErrorKind, Problem};
 
-use crate::event::{Abilities, Call, CallId, Denied, Effect, Event, Rpc, Step};
+use crate::call::{Abilities, Rpc};
+use crate::event::{Call, CallId, Denied, Effect, Event, Step};
 use crate::look::Look;
 use crate::plan::{self, Goal};
 use crate::record::{InFlight, Known, Mounts, PendingOperation, Phase, Settled, VolumeRecord};

@@ -3,7 +3,7 @@
 use sutler_api::Timestamp;
 use sutler_api::agent::VolumeAct;
 
-use crate::event::{Abilities, Rpc};
+use crate::call::{Abilities, Rpc};
 use crate::record::{InFlight, Known, Phase, Settled, VolumeRecord};
 
 /// Where a volume should be.

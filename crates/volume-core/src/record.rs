@@ -12,7 +12,7 @@ use sutler_api::volume::VolumeSpec;
 use sutler_ids::{Bytes, Problem};
 use sutler_ids::{OperationUuid, TaskId};
 
-use crate::event::{Abilities, Rpc};
+use crate::call::{Abilities, Rpc};
 
 /// What the plugin returned when the volume was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +76,7 @@ impl Settled {
     }
 
     /// Tells whether something of the volume is on this host's mount table.
-    pub const fn on_host(&self) -> bool {
+    pub(crate) const fn on_host(&self) -> bool {
         matches!(self, Self::VolReady(..) | Self::Published(..))
     }
 }

@@ -6,7 +6,8 @@ use sutler_api::Timestamp;
 use sutler_api::volume::{VolumeState, WhyMark, WhyStep};
 
 use crate::STORY_STEPS_MAX;
-use crate::event::{Failure, Rpc};
+use crate::call::Rpc;
+use crate::event::Failure;
 
 /// What has happened to a volume since this process started.
 #[derive(Debug, Default)]

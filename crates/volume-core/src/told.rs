@@ -2,10 +2,11 @@
 
 use sutler_api::Timestamp;
 use sutler_api::agent::{AgentWhy, VolumeReport};
-use sutler_api::volume::{VolumeState, VolumeHolder};
+use sutler_api::volume::{VolumeHolder, VolumeState};
 use sutler_ids::Problem;
 
-use crate::event::{Effect, Rpc};
+use crate::call::Rpc;
+use crate::event::Effect;
 use crate::machine::Volume;
 use crate::plan::Goal;
 use crate::record::{Known, Phase, Settled};

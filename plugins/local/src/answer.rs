@@ -21,7 +21,7 @@ pub struct Call {
 
 impl Call {
     /// A call that changes a volume: one at a time.
-    pub fn exclusive(rpc: &'static str, volume_id: String) -> Self {
+    pub(crate) fn exclusive(rpc: &'static str, volume_id: String) -> Self {
         Self {
             rpc,
             volume_id,
@@ -43,11 +43,7 @@ impl Call {
 ///
 /// # Errors
 /// What the work refuses; ABORTED when another call is at work on the volume.
-pub async fn answer<T, W>(
-    host: &Arc<Host>,
-    call: Call,
-    work: W,
-) -> Result<Response<T>, Status>
+pub async fn answer<T, W>(host: &Arc<Host>, call: Call, work: W) -> Result<Response<T>, Status>
 where
     T: Send + 'static,
     W: FnOnce(&Host) -> Result<T, Refusal> + Send + 'static,
@@ -73,8 +69,7 @@ where
     // A call without an id is refused by its work.
     let held = match call.exclusive && !call.volume_id.is_empty() {
         true => Some(
-            host
-                .locks
+            host.locks
                 .take(&call.volume_id)
                 .ok_or_else(|| Refusal::busy(&call.volume_id))?,
         ),

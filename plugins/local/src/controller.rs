@@ -185,7 +185,7 @@ impl Controller for ControllerService {
 }
 
 /// The answer to a call whose capability this plugin does not claim.
-pub fn not_offered(call: &str) -> Status {
+pub(crate) fn not_offered(call: &str) -> Status {
     Status::unimplemented(format!("{call}: this plugin has no such capability"))
 }
 

@@ -20,7 +20,6 @@ pub enum ExpandError {
     BackEndSmaller {
         /// The volume.
         id: String,
-        /// Asked.
         asked: u64,
         /// Its size.
         has: u64,

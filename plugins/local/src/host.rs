@@ -27,7 +27,6 @@ pub struct Host {
 pub struct Volume {
     /// What is known of it.
     pub record: VolumeRecord,
-    /// Its image.
     pub image: PathBuf,
 }
 
@@ -48,7 +47,7 @@ impl Host {
     ///
     /// # Errors
     /// Damaged.
-    pub fn volume_if_known(&self, id: &str) -> Result<Option<Volume>, PoolError> {
+    pub(crate) fn volume_if_known(&self, id: &str) -> Result<Option<Volume>, PoolError> {
         match self.volume(id) {
             Ok(volume) => Ok(Some(volume)),
             Err(PoolError::Unknown { .. }) => Ok(None),
@@ -57,7 +56,7 @@ impl Host {
     }
 
     /// The one topology segment of this node's volumes: its key.
-    pub fn topology_key(&self) -> String {
+    pub(crate) fn topology_key(&self) -> String {
         format!("{}/node", self.driver_name)
     }
 }

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use sutler_local::locks::Locks;
 use sutler_local::host::{DRIVER_NAME, Host};
+use sutler_local::locks::Locks;
 use sutler_local::pool::Pool;
 use sutler_local::server::{serve, socket_path};
 use sutler_telemetry::logging;

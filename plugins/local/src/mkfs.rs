@@ -166,7 +166,7 @@ fn format_xfs(image: &Path, uuid: &str) -> Result<(), MkfsError> {
 ///
 /// # Errors
 /// Damage is left, or the check could not run.
-pub fn check_ext4(image: &Path) -> Result<(), MkfsError> {
+pub(crate) fn check_ext4(image: &Path) -> Result<(), MkfsError> {
     tools::run(
         "e2fsck",
         ["-p".as_ref(), image.as_os_str()],
@@ -182,7 +182,7 @@ pub fn check_ext4(image: &Path) -> Result<(), MkfsError> {
 ///
 /// # Errors
 /// The check found damage that it cannot repair, or the tool failed.
-pub fn grow_unused_ext4(image: &Path) -> Result<(), MkfsError> {
+pub(crate) fn grow_unused_ext4(image: &Path) -> Result<(), MkfsError> {
     let on_image = |source| MkfsError::Tool {
         path: image.to_owned(),
         source,

@@ -37,10 +37,7 @@ impl Node for NodeService {
     ) -> Result<Response<csi::NodeStageVolumeResponse>, Status> {
         let request = request.into_inner();
         let call = Call::exclusive("NodeStageVolume", request.volume_id.clone());
-        answer(&self.0, call, move |host| {
-            stage_volume(host, &request)
-        })
-        .await
+        answer(&self.0, call, move |host| stage_volume(host, &request)).await
     }
 
     async fn node_unstage_volume(
@@ -49,10 +46,7 @@ impl Node for NodeService {
     ) -> Result<Response<csi::NodeUnstageVolumeResponse>, Status> {
         let request = request.into_inner();
         let call = Call::exclusive("NodeUnstageVolume", request.volume_id.clone());
-        answer(&self.0, call, move |host| {
-            unstage_volume(host, &request)
-        })
-        .await
+        answer(&self.0, call, move |host| unstage_volume(host, &request)).await
     }
 
     async fn node_publish_volume(
@@ -61,10 +55,7 @@ impl Node for NodeService {
     ) -> Result<Response<csi::NodePublishVolumeResponse>, Status> {
         let request = request.into_inner();
         let call = Call::exclusive("NodePublishVolume", request.volume_id.clone());
-        answer(&self.0, call, move |host| {
-            publish_volume(host, &request)
-        })
-        .await
+        answer(&self.0, call, move |host| publish_volume(host, &request)).await
     }
 
     async fn node_unpublish_volume(
@@ -73,10 +64,7 @@ impl Node for NodeService {
     ) -> Result<Response<csi::NodeUnpublishVolumeResponse>, Status> {
         let request = request.into_inner();
         let call = Call::exclusive("NodeUnpublishVolume", request.volume_id.clone());
-        answer(&self.0, call, move |host| {
-            unpublish_volume(host, &request)
-        })
-        .await
+        answer(&self.0, call, move |host| unpublish_volume(host, &request)).await
     }
 
     async fn node_get_volume_stats(
@@ -94,10 +82,7 @@ impl Node for NodeService {
     ) -> Result<Response<csi::NodeExpandVolumeResponse>, Status> {
         let request = request.into_inner();
         let call = Call::exclusive("NodeExpandVolume", request.volume_id.clone());
-        answer(&self.0, call, move |host| {
-            expand_volume(host, &request)
-        })
-        .await
+        answer(&self.0, call, move |host| expand_volume(host, &request)).await
     }
 
     async fn node_get_capabilities(

@@ -86,7 +86,6 @@ pub enum PoolError {
     /// The name is taken by a different volume.
     #[error("volume {name:?} exists with {what}")]
     Different {
-        /// The name.
         name: String,
         /// How it differs.
         what: String,
@@ -96,26 +95,18 @@ pub enum PoolError {
     Size(#[from] SizeError),
     /// More than the whole pool.
     #[error("{asked} bytes are more than the whole pool of {pool} bytes")]
-    AbovePool {
-        /// Asked.
-        asked: u64,
-        /// All there is.
-        pool: u64,
-    },
+    AbovePool { asked: u64, pool: u64 },
     /// More than is left.
     #[error("{asked} bytes asked, {available} available of {pool} in the pool")]
     Exhausted {
-        /// Asked.
         asked: u64,
         /// Left.
         available: u64,
-        /// All there is.
         pool: u64,
     },
     /// The disk filled up while the room was taken.
     #[error("no room for {asked} bytes at {path}; nothing was kept")]
     DiskFull {
-        /// Asked.
         asked: u64,
         /// The image.
         path: PathBuf,
@@ -130,14 +121,10 @@ pub enum PoolError {
     },
     /// There is no such volume.
     #[error("volume {id} does not exist")]
-    Unknown {
-        /// Its id.
-        id: String,
-    },
+    Unknown { id: String },
     /// The folder of the volume is there, but cannot be understood.
     #[error("volume {id} is damaged ({cause}); its files are left as they are")]
     Damaged {
-        /// Its id.
         id: String,
         /// Why.
         cause: String,
@@ -145,7 +132,6 @@ pub enum PoolError {
     /// An act on a file failed.
     #[error("cannot {act} {path}")]
     File {
-        /// The act.
         act: &'static str,
         /// The file.
         path: PathBuf,

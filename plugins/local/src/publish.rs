@@ -34,20 +34,13 @@ pub enum Located {
     Mounted {
         /// The device under it.
         device: Loop,
-        /// The mount.
         mount: Mount,
     },
     /// Its device node is there.
-    Node {
-        /// The device.
-        device: Loop,
-    },
+    Node { device: Loop },
     /// The path is a folder and the block volume is attached: it may be staged there, which
     /// leaves no mark.
-    MayBeStaged {
-        /// The device.
-        device: Loop,
-    },
+    MayBeStaged { device: Loop },
 }
 
 /// Why a volume could not be published, unpublished or found.
@@ -58,25 +51,17 @@ pub enum PublishError {
     NotStaged {
         /// The volume.
         id: String,
-        /// The staging path.
         staging: PathBuf,
     },
     /// The target is not ours to use.
     #[error("the target {target} is taken: {by}")]
-    Occupied {
-        /// The target.
-        target: PathBuf,
-        /// By what.
-        by: &'static str,
-    },
+    Occupied { target: PathBuf, by: &'static str },
     /// The volume is there, with the other right to write.
     #[error("volume {id} is published at {target} with readonly={read_only}")]
     OtherMode {
         /// The volume.
         id: String,
-        /// The target.
         target: PathBuf,
-        /// As it is.
         read_only: bool,
     },
     /// The volume may have one target only and has one.
@@ -94,7 +79,6 @@ pub enum PublishError {
         id: String,
         /// The other target.
         at: PathBuf,
-        /// As it is there.
         read_only: bool,
     },
     /// The volume is not at that path.
@@ -102,13 +86,11 @@ pub enum PublishError {
     NotThere {
         /// The volume.
         id: String,
-        /// The path.
         path: PathBuf,
     },
     /// The target cannot be made or removed.
     #[error("cannot {act} the target {path}")]
     Target {
-        /// The act.
         act: &'static str,
         /// The target.
         path: PathBuf,

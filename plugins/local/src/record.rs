@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// File name of the record inside the volume's folder.
-pub const RECORD_FILE: &str = "volume.json";
+pub(crate) const RECORD_FILE: &str = "volume.json";
 /// File name of a record that is about to replace the old one.
-pub const NEW_RECORD_FILE: &str = "volume.json.new";
+pub(crate) const NEW_RECORD_FILE: &str = "volume.json.new";
 /// File name of the image inside the volume's folder.
 pub const IMAGE_FILE: &str = "data.img";
 
@@ -29,7 +29,6 @@ const RECORD_BYTES_MAX: u64 = 64 * 1024;
 pub enum FsKind {
     /// ext4, the default.
     Ext4,
-    /// xfs.
     Xfs,
 }
 
@@ -60,7 +59,6 @@ pub enum Content {
     Block,
     /// A file system that we made.
     Filesystem {
-        /// Which.
         fs: FsKind,
         /// Its UUID; the volume is never formatted again.
         formatted: Uuid,

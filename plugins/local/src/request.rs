@@ -14,7 +14,7 @@ use crate::size::{SizeAsked, SizeError};
 use crate::stage::Access;
 
 /// The one parameter: no room is held for the volume.
-pub const THIN: &str = "thin";
+pub(crate) const THIN: &str = "thin";
 
 /// Longest name and id that CSI allows, in bytes.
 const NAME_BYTES_MAX: usize = 128;

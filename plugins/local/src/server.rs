@@ -38,22 +38,13 @@ pub enum ServeError {
     },
     /// The socket's path is too long for the kernel.
     #[error("the socket path {path} has {length} bytes, at most {SOCKET_PATH_BYTES_MAX} work")]
-    TooLong {
-        /// The path.
-        path: PathBuf,
-        /// Its length.
-        length: usize,
-    },
+    TooLong { path: PathBuf, length: usize },
     /// Something that is no socket has the name.
     #[error("{path} exists and is not a socket")]
-    NotASocket {
-        /// The path.
-        path: PathBuf,
-    },
+    NotASocket { path: PathBuf },
     /// The socket cannot be made.
     #[error("cannot listen on {path}")]
     Listen {
-        /// The path.
         path: PathBuf,
         /// The kernel's word.
         source: io::Error,
@@ -61,7 +52,6 @@ pub enum ServeError {
     /// Serving ended with an error.
     #[error("cannot serve on {path}")]
     Serve {
-        /// The path.
         path: PathBuf,
         /// What happened.
         source: tonic::transport::Error,
@@ -106,9 +96,7 @@ pub async fn serve(
     let served = Server::builder()
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
         .add_service(IdentityServer::new(IdentityService(Arc::clone(&host))))
-        .add_service(ControllerServer::new(ControllerService(Arc::clone(
-            &host,
-        ))))
+        .add_service(ControllerServer::new(ControllerService(Arc::clone(&host))))
         .add_service(NodeServer::new(NodeService(host)))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop)
         .await;

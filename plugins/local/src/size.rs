@@ -6,7 +6,7 @@ use crate::record::FsKind;
 pub const MIB: u64 = 1024 * 1024;
 
 /// Size of a volume for which no size was asked.
-pub const DEFAULT_BYTES: u64 = 1024 * MIB;
+pub(crate) const DEFAULT_BYTES: u64 = 1024 * MIB;
 
 /// Sizes are multiples of this where the limit leaves room.
 const GRANULE_BYTES: u64 = MIB;
@@ -46,9 +46,7 @@ pub enum SizeError {
     /// Fewer bytes than the content can live in.
     #[error("{asked} bytes are too few for {content}: the least is {least} bytes")]
     TooSmall {
-        /// Asked.
         asked: u64,
-        /// What for.
         content: &'static str,
         /// Smallest possible.
         least: u64,

@@ -19,7 +19,7 @@ use sutler_host::loopdev::{self, Lifetime, Loop, LoopError};
 use sutler_host::mounts::{self, MountError, MountTable};
 
 /// Mounts on top of each other at one path that one call takes away.
-pub const LAYERS_MAX: usize = 16;
+pub(crate) const LAYERS_MAX: usize = 16;
 
 /// How long an unmounted volume's device may take to go before its removal is refused:
 /// something may look at a new disk (udev, a monitor) and holds it for milliseconds.
@@ -49,13 +49,11 @@ pub enum StageError {
         id: String,
         /// What it carries.
         has: &'static str,
-        /// What was asked.
         asked: &'static str,
     },
     /// The staging path is not there.
     #[error("the staging path {path} cannot be used")]
     NoPath {
-        /// The path.
         path: PathBuf,
         /// The kernel's word.
         source: io::Error,
@@ -63,7 +61,6 @@ pub enum StageError {
     /// Something else is mounted there.
     #[error("{path} is a mount of something else than volume {id}")]
     Occupied {
-        /// The path.
         path: PathBuf,
         /// The volume.
         id: String,
@@ -78,9 +75,7 @@ pub enum StageError {
         id: String,
         /// The file system of the record.
         fs: FsKind,
-        /// Its UUID.
         expected: Uuid,
-        /// The image.
         image: PathBuf,
         /// What it holds.
         found: Found,
@@ -90,7 +85,6 @@ pub enum StageError {
     Published {
         /// The volume.
         id: String,
-        /// The target.
         target: PathBuf,
     },
     /// The volume is attached.
@@ -230,7 +224,7 @@ fn prepare_ext4(volume: &Volume, bytes: u64, has_errors: bool) -> Result<(), Mkf
 ///
 /// # Errors
 /// It carries something else.
-pub fn check_access(volume: &Volume, access: &Access) -> Result<(), StageError> {
+pub(crate) fn check_access(volume: &Volume, access: &Access) -> Result<(), StageError> {
     let (has, asked) = match (volume.record.content, access) {
         (Content::Block, Access::Block) => return Ok(()),
         (Content::Block, Access::Mount { .. }) => ("a raw block device", "a mounted file system"),
@@ -279,7 +273,7 @@ pub fn unstage(volume: &Volume, staging: &Path) -> Result<(), StageError> {
 ///
 /// # Errors
 /// Something else is mounted there.
-pub fn nothing_at(staging: &Path, volume_id: &str) -> Result<(), StageError> {
+pub(crate) fn nothing_at(staging: &Path, volume_id: &str) -> Result<(), StageError> {
     let Ok(path) = mounts::resolve(staging) else {
         return Ok(());
     };
@@ -316,7 +310,7 @@ fn unmount_staged(volume: &Volume, staging: &Path, dev: u64) -> Result<(), Stage
 ///
 /// # Errors
 /// It is mounted or attached.
-pub fn ensure_unused(id: &str, image: &Path) -> Result<(), StageError> {
+pub(crate) fn ensure_unused(id: &str, image: &Path) -> Result<(), StageError> {
     let id = id.to_owned();
     // An image that somebody removed by hand may live on in its device.
     if let Some(node) = loopdev::find_removed(image)? {

@@ -40,9 +40,7 @@ pub enum Found {
     Blank,
     /// A file system that this plugin knows.
     Filesystem {
-        /// Which.
         fs: FsKind,
-        /// Its UUID.
         uuid: Uuid,
         /// How much of the image it covers.
         bytes: u64,

@@ -55,7 +55,6 @@ pub struct Program {
     /// The target's name.
     pub target: String,
     selection: Selection,
-    /// The program.
     pub executable: PathBuf,
     /// The package's folder, in which it runs.
     pub folder: PathBuf,

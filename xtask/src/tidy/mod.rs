@@ -3,10 +3,12 @@
 //! texts to [`Finding`]s in a module of its own. Changes nothing on disk.
 
 mod arrows;
+mod circles;
 mod dependencies;
 mod links;
 mod purity;
 mod ratchet;
+mod reach;
 mod rust_file;
 mod text;
 mod words;
@@ -101,6 +103,8 @@ pub fn check(root: &Path) -> Result<Vec<Finding>> {
             findings.extend(dependencies::check(&file.path, &file.text, &files));
         }
     }
+    findings.extend(circles::check(&files));
+    findings.extend(reach::check(&files));
     let clippy =
         |name: &str| std::fs::read_to_string(root.join(format!("crates/{name}/clippy.toml"))).ok();
     findings.extend(purity::check_clippy(&clippy));

@@ -11,8 +11,11 @@ use super::rust_file::RustFile;
 /// Most lines of a file, tests not counted: what one reads in one go.
 const FILE_LINES_MAX: usize = 500;
 
-/// Most lines of a function: what fits on one screen.
-const FUNCTION_LINES_MAX: usize = 70;
+/// Most parameters of a function beside `self`: more are a struct that has no name yet.
+const PARAMETERS_MAX: usize = 4;
+
+/// Most lines of a function: what one sees at once, with what is around it.
+const FUNCTION_LINES_MAX: usize = 40;
 
 /// The exceptions: what is over its limit, and by how much it may be.
 #[derive(Debug, Default, Deserialize)]
@@ -56,6 +59,13 @@ impl Ratchet {
                 let remedy = "keep the control flow here and move pure leaves out";
                 Finding::new(&file.path, function.line, what, remedy)
             }));
+            if function.parameters > PARAMETERS_MAX {
+                let (name, count) = (&function.name, function.parameters);
+                let what =
+                    format!("function {name} has {count} parameters, {PARAMETERS_MAX} are allowed");
+                let remedy = "give those that go together a struct";
+                findings.push(Finding::new(&file.path, function.line, what, remedy));
+            }
         }
         findings
     }

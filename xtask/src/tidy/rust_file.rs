@@ -18,14 +18,14 @@ pub(super) struct Function {
     pub line: usize,
     /// Lines from signature to closing brace.
     pub lines: usize,
+    /// Parameters beside `self`.
+    pub parameters: usize,
 }
 
 /// A name that the file defines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Defined {
-    /// The name.
     pub name: String,
-    /// Its line.
     pub line: usize,
 }
 
@@ -93,8 +93,11 @@ impl RustFile {
         self.unwraps.iter().map(finding).collect()
     }
 
-    fn add_function(&mut self, name: &syn::Ident, span: proc_macro2::Span) {
+    fn add_function(&mut self, signature: &syn::Signature, span: proc_macro2::Span) {
+        let name = &signature.ident;
         let line = name.span().start().line;
+        let named = |input: &&syn::FnArg| matches!(input, syn::FnArg::Typed(_));
+        let parameters = signature.inputs.iter().filter(named).count();
         let name = match &self.owner {
             Some(owner) => format!("{owner}::{name}"),
             None => name.to_string(),
@@ -103,6 +106,7 @@ impl RustFile {
             name,
             line,
             lines: span.end().line + 1 - line,
+            parameters,
         });
     }
 
@@ -138,7 +142,7 @@ impl<'ast> Visit<'ast> for RustFile {
 
     fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
         self.define(&item.sig.ident);
-        self.add_function(&item.sig.ident, item.span());
+        self.add_function(&item.sig, item.span());
         visit::visit_item_fn(self, item);
     }
 
@@ -147,13 +151,13 @@ impl<'ast> Visit<'ast> for RustFile {
             return;
         }
         self.define(&item.sig.ident);
-        self.add_function(&item.sig.ident, item.span());
+        self.add_function(&item.sig, item.span());
         visit::visit_impl_item_fn(self, item);
     }
 
     fn visit_trait_item_fn(&mut self, item: &'ast syn::TraitItemFn) {
         self.define(&item.sig.ident);
-        self.add_function(&item.sig.ident, item.span());
+        self.add_function(&item.sig, item.span());
         visit::visit_trait_item_fn(self, item);
     }
 

@@ -41,12 +41,7 @@ fn exists(plugin: &PluginName, need: &str, path: &str, hint: &str) -> Result<(),
     if Path::new(path).exists() {
         return Ok(());
     }
-    Err(missing(
-        plugin,
-        need,
-        &format!("{path} does not exist on this host"),
-    )
-    .hint(hint))
+    Err(missing(plugin, need, &format!("{path} does not exist on this host")).hint(hint))
 }
 
 fn missing(plugin: &PluginName, need: &str, raw: &str) -> Problem {

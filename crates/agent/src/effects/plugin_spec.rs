@@ -138,8 +138,7 @@ fn context(
         ("state_dir", state_dir.to_string_lossy().into_owned()),
         (
             "volumes_dir",
-            host
-                .layout
+            host.layout
                 .volumes_of(&plugin.name)
                 .to_string_lossy()
                 .into_owned(),

@@ -95,11 +95,7 @@ pub(crate) async fn wait(host: &Host, task_id: &TaskId) -> TaskEvent {
 }
 
 /// Stops the container. Its watch tells the end, so there is nothing to tell on success.
-pub(crate) async fn stop(
-    host: &Host,
-    task_id: &TaskId,
-    grace: Duration,
-) -> Option<TaskEvent> {
+pub(crate) async fn stop(host: &Host, task_id: &TaskId, grace: Duration) -> Option<TaskEvent> {
     match host
         .containers
         .stop(&task_container(task_id), grace, None)

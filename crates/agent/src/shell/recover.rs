@@ -24,13 +24,12 @@ use super::plugins::PluginCell;
 use super::tasks::TaskCell;
 use super::timers::{Timers, Wake};
 use super::turn::Turn;
-use super::{Ground, Shell, ShellEnd, TEAR_DOWN_WITHIN};
+use super::{Shell, ShellEnd, TEAR_DOWN_WITHIN};
 use crate::effects::{plugin, task};
 use crate::error::StartError;
+use crate::ground::Ground;
+use crate::host::{Host, Owner, blocking, exited, owner_of, plugin_container, task_container};
 use crate::journal::{DamagedRecord, Journal};
-use crate::host::{
-    Host, Owner, blocking, exited, owner_of, plugin_container, task_container,
-};
 use crate::pins;
 use crate::problems;
 use crate::queries::Queries;

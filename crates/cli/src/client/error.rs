@@ -95,7 +95,7 @@ impl CallError {
     }
 
     /// Tells whether the master says that there is no such object.
-    pub fn is_not_found(&self) -> bool {
+    pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { problem, .. } if problem.kind == ErrorKind::NotFound)
     }
 

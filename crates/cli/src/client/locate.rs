@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
 
-use crate::args::Connection;
+use super::connection::Connection;
 
 /// Name of the file in the state folder.
-pub const CLIENT_FILE: &str = "client.json";
+pub(crate) const CLIENT_FILE: &str = "client.json";
 
 /// A bearer token, as the header that carries it. Never prints.
 #[derive(Clone)]

@@ -7,7 +7,7 @@ use sutler_api::definition::PluginDefinition;
 use sutler_api::operation::{OperationKind, OperationState, OperationView};
 use sutler_api::plugin::{AgentView, PluginFactsView, PluginInstanceView, PluginState, PluginView};
 use sutler_api::task::{TaskExit, TaskState, TaskView, TaskVolume};
-use sutler_api::volume::{Accepted, AccessType, ClassView, VolumeState, VolumeHolder, VolumeView};
+use sutler_api::volume::{Accepted, AccessType, ClassView, VolumeHolder, VolumeState, VolumeView};
 use sutler_ids::{AgentId, AgentName, ClassName, OperationUuid, PluginName, TaskId};
 use sutler_ids::{Bytes, ErrorKind, Problem, SaidBy};
 use sutler_ids::{VolumeId, VolumeName};

@@ -8,8 +8,8 @@ use sutler_api::volume::{VolumeState, VolumeView, WhyMark, WhyStep, WhyView};
 use sutler_ids::Bytes;
 
 use super::sample::{
-    agent, ago, broken_instance, class, exited, instance, not_started, now, operation, plugin,
-    problem, signalled, task, holder, volume,
+    agent, ago, broken_instance, class, exited, holder, instance, not_started, now, operation,
+    plugin, problem, signalled, task, volume,
 };
 use crate::args::Cli;
 use crate::verbs::{class as class_verb, node, operation as operation_verb, plugin_show};

@@ -7,7 +7,7 @@ pub type KeyValue = (String, String);
 ///
 /// # Errors
 /// A text that names the fault.
-pub fn key_value(text: &str) -> Result<KeyValue, String> {
+pub(crate) fn key_value(text: &str) -> Result<KeyValue, String> {
     let Some((key, value)) = text.split_once('=') else {
         return Err(format!("{text:?} has no `=`; write KEY=VALUE"));
     };

@@ -55,7 +55,7 @@ pub fn memory(text: &str) -> Result<Bytes, String> {
 ///
 /// # Errors
 /// A text that names the fault.
-pub fn volume_size(text: &str) -> Result<Bytes, String> {
+pub(crate) fn volume_size(text: &str) -> Result<Bytes, String> {
     text.parse::<Bytes>()
         .and_then(Bytes::checked_volume_size)
         .map_err(|error| error.to_string())

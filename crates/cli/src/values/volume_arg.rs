@@ -8,7 +8,7 @@ use sutler_ids::SizeError;
 use sutler_ids::{ClassName, IdError, VolumeName};
 
 /// The form, as help and errors write it.
-pub const FORM: &str = "NAME[:SIZE[:CLASS]]:/path[:ro]";
+pub(crate) const FORM: &str = "NAME[:SIZE[:CLASS]]:/path[:ro]";
 
 /// A volume of a task, as written on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,14 +31,10 @@ pub enum VolumeArgError {
     },
     /// The path does not begin with a slash.
     #[error("path {path:?} is relative; a path inside the container begins with /")]
-    RelativePath {
-        /// The path.
-        path: String,
-    },
+    RelativePath { path: String },
     /// The path leaves itself or hides everything.
     #[error("path {path:?} {fault}")]
     BadPath {
-        /// The path.
         path: String,
         /// What is wrong with it.
         fault: &'static str,
@@ -51,10 +47,7 @@ pub enum VolumeArgError {
     },
     /// Not `ro` or `rw`.
     #[error("unknown option {option:?} after the path; there are `ro` and `rw`")]
-    UnknownOption {
-        /// The option.
-        option: String,
-    },
+    UnknownOption { option: String },
     /// Two options.
     #[error("more than one option after the path; give `ro` or `rw`")]
     TwoOptions,
@@ -64,7 +57,6 @@ pub enum VolumeArgError {
     /// The size is not one.
     #[error("volume {name}: {source}")]
     Size {
-        /// Which volume.
         name: VolumeName,
         /// What is wrong with it.
         source: SizeError,

@@ -1,10 +1,9 @@
 //! `sutler completion`: scripts that complete our words in a shell.
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
 use super::Outcome;
-use crate::args::Cli;
 use crate::failure::ExitStatus;
 use crate::io::Io;
 
@@ -33,11 +32,11 @@ pub struct CompletionArgs {
     pub shell: KnownShell,
 }
 
-/// Prints the script.
+/// Prints the script that completes these words.
 ///
 /// # Errors
 /// If stdout cannot be written.
-pub fn run(args: &CompletionArgs, io: &mut Io) -> Outcome {
+pub fn run(args: &CompletionArgs, mut words: Command, io: &mut Io) -> Outcome {
     let shell = match args.shell {
         KnownShell::Bash => Shell::Bash,
         KnownShell::Zsh => Shell::Zsh,
@@ -45,7 +44,7 @@ pub fn run(args: &CompletionArgs, io: &mut Io) -> Outcome {
     };
     // Into memory first: the generator panics on a writer that fails.
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "sutler", &mut script);
+    clap_complete::generate(shell, &mut words, "sutler", &mut script);
     io.data(&script)?;
     Ok(ExitStatus::OK)
 }

@@ -18,7 +18,7 @@ use crate::values::key_value::{KeyValue, key_value};
 use crate::wait::{HOLD, Judged, WaitArgs, Waiting, until};
 
 /// Shown after the options.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   sutler plugin add registry.example.org/hostpathplugin:v1.17.0
   sutler plugin add nfs.toml --set server=10.0.0.5 --on web-1

@@ -14,7 +14,7 @@ use sutler_ids::Bytes;
 use sutler_ids::{AgentName, TaskId};
 use tokio::sync::mpsc;
 
-use super::run_watch::{Seen, TOLD_MAX, follow_output, follow_task, query_of, status};
+use super::run_watch::{Output, Seen, TOLD_MAX, follow_output, follow_task, query_of, status};
 use super::{Outcome, run_end};
 use crate::client::Answer;
 use crate::context::{Context, pretty};
@@ -322,7 +322,11 @@ impl Attached {
         for stream in streams {
             let (client, tell) = (context.client.clone(), self.tell.clone());
             // Ends with the output, or when nobody listens any more.
-            tokio::spawn(follow_output(client, self.id.clone(), stream, tell));
+            let output = Output {
+                id: self.id.clone(),
+                stream,
+            };
+            tokio::spawn(follow_output(client, output, tell));
         }
     }
 

@@ -96,23 +96,18 @@ pub(super) fn query_of(state: TaskState) -> String {
 }
 
 /// Follows one output of a container that was started, until all of it was told.
-pub(super) async fn follow_output(
-    client: Client,
-    id: TaskId,
-    stream: LogStream,
-    tell: mpsc::Sender<Seen>,
-) {
+pub(super) async fn follow_output(client: Client, output: Output, tell: mpsc::Sender<Seen>) {
     let mut told: u64 = 0;
     let mut away = Away::default();
     loop {
-        let part = copy_output(&client, &id, stream, told, &tell).await;
+        let part = copy_output(&client, &output, told, &tell).await;
         let Some(part) = part else { return };
         if part.told > told {
             away = Away::default();
         }
         told = part.told;
         let end = match part.end {
-            Ok(()) if ended(&client, &id).await => Some(None),
+            Ok(()) if ended(&client, &output.id).await => Some(None),
             // The agent went away, or the master has not heard yet that the container ended.
             Ok(()) => None,
             Err(error) => away.passing(error).err().map(Some),
@@ -133,15 +128,21 @@ struct Copied {
     end: Result<(), CallError>,
 }
 
+/// An output of a task's container.
+pub(super) struct Output {
+    pub id: TaskId,
+    pub stream: LogStream,
+}
+
 /// Tells what one connection brings beyond the first `told` bytes; `None` if nobody listens.
 async fn copy_output(
     client: &Client,
-    id: &TaskId,
-    stream: LogStream,
+    output: &Output,
     mut told: u64,
     tell: &mpsc::Sender<Seen>,
 ) -> Option<Copied> {
-    let name = match stream {
+    let id = &output.id;
+    let name = match output.stream {
         LogStream::Both => "both",
         LogStream::Stdout => "stdout",
         LogStream::Stderr => "stderr",
@@ -174,7 +175,7 @@ async fn copy_output(
             continue;
         }
         told += new.len() as u64;
-        tell.send(Seen::Output(stream, new)).await.ok()?;
+        tell.send(Seen::Output(output.stream, new)).await.ok()?;
     }
     Some(Copied { told, end: Ok(()) })
 }

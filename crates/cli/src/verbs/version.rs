@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Outcome, connect};
-use crate::args::Connection;
+use super::Outcome;
 use crate::client::Answer;
+use crate::client::connection::Connection;
+use crate::context::connect;
 use crate::context::pretty;
 use crate::failure::{ExitStatus, Failure};
 use crate::io::Io;

@@ -1,7 +1,7 @@
 //! Volumes as text: the list, one of them, and its story. Pure.
 
 use jiff::Timestamp;
-use sutler_api::volume::{AccessType, VolumeState, VolumeHolder, VolumeView, WhyMark, WhyView};
+use sutler_api::volume::{AccessType, VolumeHolder, VolumeState, VolumeView, WhyMark, WhyView};
 use sutler_ids::Bytes;
 
 use crate::failure::Report;

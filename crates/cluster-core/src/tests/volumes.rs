@@ -5,7 +5,7 @@ use sutler_api::agent::{Outcome, ToAgent, Update, VolumeAct, VolumeReport};
 use sutler_api::definition::PluginDefinition;
 use sutler_api::operation::OperationState;
 use sutler_api::plugin::PluginState;
-use sutler_api::volume::{VolumeState, VolumeHolder};
+use sutler_api::volume::{VolumeHolder, VolumeState};
 use sutler_ids::{Bytes, ErrorKind, Problem};
 use sutler_ids::{OperationUuid, VolumeId};
 use uuid::Uuid;

@@ -1,6 +1,10 @@
 //! Which credential is found for whom.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 use super::*;
 

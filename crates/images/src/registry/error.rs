@@ -6,10 +6,7 @@
 pub enum RegistryError {
     /// The registry's name does not make a URL.
     #[error("the registry {registry} has no usable address")]
-    Address {
-        /// The registry.
-        registry: String,
-    },
+    Address { registry: String },
     /// The HTTP client could not be set up; without CA certificates it cannot.
     #[error("set up the HTTPS client; are CA certificates installed (ca-certificates)?")]
     Client {
@@ -19,7 +16,6 @@ pub enum RegistryError {
     /// No connection, or it broke, or it fell silent.
     #[error("the registry {registry} cannot be reached")]
     Unreachable {
-        /// The registry.
         registry: String,
         /// The network's answer.
         source: reqwest::Error,
@@ -27,7 +23,6 @@ pub enum RegistryError {
     /// The registry wants another proof, or none will do.
     #[error("the registry {registry} does not let us use {repository} ({identity}): {raw}")]
     Unauthorised {
-        /// The registry.
         registry: String,
         /// The repository; it may also not exist, some registries hide that.
         repository: String,
@@ -39,7 +34,6 @@ pub enum RegistryError {
     /// The token service of the registry refused or made no sense.
     #[error("the token service {service} of the registry {registry} gave no token: {raw}")]
     Token {
-        /// The registry.
         registry: String,
         /// The service's address.
         service: String,
@@ -49,7 +43,6 @@ pub enum RegistryError {
     /// The registry sends us for a token to a place where secrets would travel in the clear.
     #[error("the registry {registry} names the token service {service}, which is not HTTPS")]
     TokenService {
-        /// The registry.
         registry: String,
         /// The service's address.
         service: String,
@@ -57,9 +50,7 @@ pub enum RegistryError {
     /// The repository is not there.
     #[error("the registry {registry} has no repository {repository}: {raw}")]
     RepositoryAbsent {
-        /// The registry.
         registry: String,
-        /// The repository.
         repository: String,
         /// The registry's words.
         raw: String,
@@ -67,7 +58,6 @@ pub enum RegistryError {
     /// The repository is there; the tag or digest is not.
     #[error("the repository {repository} has no {selector}{}: {raw}", shown(tags))]
     ImageAbsent {
-        /// The repository, with its registry.
         repository: String,
         /// The tag or digest asked for.
         selector: String,
@@ -89,7 +79,6 @@ pub enum RegistryError {
     /// Asked too often.
     #[error("the registry {registry} limits how often it may be asked: {raw}")]
     RateLimited {
-        /// The registry.
         registry: String,
         /// The registry's words.
         raw: String,
@@ -97,7 +86,6 @@ pub enum RegistryError {
     /// A fault of the registry's own.
     #[error("the registry {registry} failed with status {status}: {raw}")]
     Failing {
-        /// The registry.
         registry: String,
         /// HTTP status.
         status: u16,
@@ -107,7 +95,6 @@ pub enum RegistryError {
     /// Any other refusal.
     #[error("the registry {registry} refused with status {status}: {raw}")]
     Refused {
-        /// The registry.
         registry: String,
         /// HTTP status.
         status: u16,
@@ -124,14 +111,10 @@ pub enum RegistryError {
     },
     /// Ranges of a blob do not fit together, again and again.
     #[error("the registry {registry} does not continue a download where it is asked to")]
-    Ranges {
-        /// The registry.
-        registry: String,
-    },
+    Ranges { registry: String },
     /// Sent from place to place.
     #[error("the registry {registry} redirected more than {max} times")]
     Redirects {
-        /// The registry.
         registry: String,
         /// The limit.
         max: usize,
@@ -139,7 +122,6 @@ pub enum RegistryError {
     /// A redirect that leads nowhere or out of encryption.
     #[error("the registry {registry} redirected to {target}, which is not followed")]
     RedirectTarget {
-        /// The registry.
         registry: String,
         /// Where to.
         target: String,

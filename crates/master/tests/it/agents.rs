@@ -53,10 +53,7 @@ async fn an_update_told_again_is_recorded_once() {
     assert_eq!(world.metric("sutler_store_commits_total").await, commits);
     world.restart().await;
     node.listen(&world).await;
-    assert!(
-        node.desired.operations.is_empty(),
-        "its end was recorded"
-    );
+    assert!(node.desired.operations.is_empty(), "its end was recorded");
     node.ended(&world, &operation).await;
     let failed = json!({
         "type": "operation", "operation_uuid": operation.operation_uuid,
@@ -157,9 +154,7 @@ async fn bad_messages_of_an_agent_are_refused() {
         let (got, problem) = agent_post(&world, path, &body).await;
         assert_eq!(got.as_u16(), status, "{path} {body}: {problem}");
     }
-    let (status, problem) = node
-        .try_update(&world, json!({ "type": "gossip" }))
-        .await;
+    let (status, problem) = node.try_update(&world, json!({ "type": "gossip" })).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(
         problem["what"].as_str().unwrap().contains("gossip"),

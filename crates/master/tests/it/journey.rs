@@ -301,10 +301,10 @@ async fn a_plugin_is_started_again_on_demand_and_in_use_only_when_that_is_said()
     }
     let (status, plugin) = restart(json!({ "in_use": true })).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{plugin}");
-    let ToAgent::Plugins(told) = node.next().await else {
+    let ToAgent::Plugins { plugins } = node.next().await else {
         panic!("the plugins")
     };
-    assert_eq!(told[0].restart, 1);
+    assert_eq!(plugins[0].restart, 1);
     let (status, unknown) = world.post("/v1/plugins/none/restart", json!({})).await;
     assert_eq!(status, StatusCode::NOT_FOUND, "{unknown}");
     world.restart().await;

@@ -89,7 +89,6 @@ pub enum PluginEvent {
 /// How one conversation with a plugin went.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ProbeOutcome {
-    /// There is no socket.
     NoSocket,
     /// Nobody answers at the socket.
     NoAnswer {
@@ -145,7 +144,6 @@ pub enum PluginEffect {
     Down,
     /// Stop the container and find out why it had to be: `Halted`, or `Faltered`.
     Halt,
-    /// Count its volumes here: `VolumesHere`.
     CountVolumes,
     /// Remove everything of its container: `Cleared`, or `Faltered`.
     Clear,
@@ -176,7 +174,6 @@ impl PluginEffect {
 /// What a plugin machine wants written down.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PluginPersist {
-    /// The plugin as it is.
     Put(Box<PluginRecord>),
     /// The plugin is gone.
     Delete(PluginName),

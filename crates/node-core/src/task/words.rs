@@ -28,27 +28,23 @@ pub enum TaskEvent {
     Pulled(Result<String, Problem>),
     /// A volume is ready, or cannot be had.
     Acquired {
-        /// Which.
         volume_id: VolumeId,
         /// Where it is.
         result: Result<VolumeAt, Problem>,
     },
     /// A volume could not be made, as its creation has told.
     VolumeFailed {
-        /// Which.
         volume_id: VolumeId,
         /// Why.
         problem: Problem,
     },
     /// The container's command runs since then, or could not be run.
     Started(Result<Timestamp, Problem>),
-    /// The container has ended.
     Ended(ContainerEnd),
     /// What remained of the container is gone (its logs stay unless all was to go).
     Cleaned,
     /// A volume is no longer held by this task.
     Released {
-        /// Which.
         volume_id: VolumeId,
     },
     /// The master has no more use for it.
@@ -57,7 +53,6 @@ pub enum TaskEvent {
     Cleared,
     /// An act failed in a way that may pass.
     Faltered {
-        /// Which.
         act: Act,
         /// Why.
         problem: Problem,
@@ -121,7 +116,6 @@ pub enum TaskEffect {
     CancelPull,
     /// Have a volume published for this task: `Acquired`.
     Acquire {
-        /// Which.
         volume_id: VolumeId,
         /// Whether the task may only read.
         read_only: bool,
@@ -138,10 +132,7 @@ pub enum TaskEffect {
     /// Clean up after the container: `Cleaned`, or `Faltered(Clean)`.
     Clean(CleanUp),
     /// Give a volume back: `Released`.
-    Release {
-        /// Which.
-        volume_id: VolumeId,
-    },
+    Release { volume_id: VolumeId },
     /// Remove everything of the task from the node: `Cleared`, or `Faltered(Clear)`.
     Clear,
     /// Tell `Tick` at that time.
@@ -169,7 +160,6 @@ impl TaskEffect {
 /// What a task machine wants written down.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TaskPersist {
-    /// The task as it is.
     Put(Box<TaskRecord>),
     /// The task is forgotten.
     Delete(TaskId),

@@ -38,7 +38,6 @@ pub enum Fault {
 /// With which calls of one kind, counted from when the fault was set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// The next.
     Next,
     /// The n-th, counted from one.
     Nth(u64),

@@ -199,16 +199,6 @@ impl FakePlugin {
         self.state(|state| state.world.snapshot())
     }
 
-    /// Makes a volume vanish behind the caller's back, attached or not.
-    pub fn lose_volume(&self, volume_id: &str) {
-        self.state(|state| state.world.volumes.remove(volume_id));
-    }
-
-    /// Says that a node is off, so that nothing is mounted there any more.
-    pub fn node_died(&self, node_id: &str) {
-        self.state(|state| state.world.node_died(node_id));
-    }
-
     /// Lets a call of this plugin go wrong. Survives restarts until it is used.
     pub fn set_fault(&self, rpc: Rpc, when: When, fault: Fault) {
         self.faults

@@ -24,7 +24,6 @@ pub enum Outcome {
 pub struct RecordedCall {
     /// Rises with every call to the back end.
     pub sequence: u64,
-    /// Which call.
     pub rpc: Rpc,
     /// The node of the plugin that got it.
     pub node_id: String,

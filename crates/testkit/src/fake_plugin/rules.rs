@@ -12,7 +12,6 @@ use tokio::sync::watch;
 /// How a call in flight ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// It was answered.
     Answered,
     /// The caller gave it up, or the plugin died.
     Dropped,

@@ -96,14 +96,6 @@ impl World {
         self.volumes.clear();
     }
 
-    /// The node is off: nothing is mounted there any more.
-    pub(super) fn node_died(&mut self, node_id: &str) {
-        for volume in self.volumes.values_mut() {
-            volume.staged.remove(node_id);
-            volume.published.retain(|(node, _), _| node != node_id);
-        }
-    }
-
     /// One name for all calls about a volume, whether they give its name or its id.
     pub(super) fn name_of(&self, volume: &str) -> String {
         self.volumes

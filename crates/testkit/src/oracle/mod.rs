@@ -47,7 +47,6 @@ impl fmt::Display for Violation {
 /// A volume in the books.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BookVolume {
-    /// Its name.
     pub name: String,
     /// Our identity.
     pub volume_id: String,
@@ -64,7 +63,6 @@ pub struct BookVolume {
 /// A task in the books.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BookTask {
-    /// Its id.
     pub task_id: String,
     /// Its state, as the API writes it.
     pub state: String,
@@ -84,7 +82,6 @@ pub struct ListedVolume {
 /// Everything that was seen of a world at rest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Observed {
-    /// The books.
     pub volumes: Vec<BookVolume>,
     /// Tasks, ended ones too.
     pub tasks: Vec<BookTask>,

@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 
 use super::containers;
 use super::runs::Run;
+use crate::traces::OWNER;
 use crate::{host, poll};
 
 /// Longest wait for killed processes and their mounts to go.
@@ -21,9 +22,6 @@ const GONE_WITHIN: Duration = Duration::from_secs(20);
 
 /// Rounds of looking again, for what appears while the last of it goes.
 const ROUNDS_MAX: usize = 5;
-
-/// File in a world's folder that names the process it belongs to.
-pub(crate) const OWNER: &str = "owner";
 
 /// Notes that a folder of things for [`super::sweep`] belongs to this process.
 ///

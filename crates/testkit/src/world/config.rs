@@ -24,8 +24,6 @@ pub struct WorldConfig {
     pub shape: Shape,
     /// Whether the local plugin is there.
     pub local: bool,
-    /// More arguments of the master.
-    pub master_args: Vec<String>,
     /// Environment of every process.
     pub env: Vec<(String, String)>,
     /// A folder of its own that outlives it; otherwise one is made and removed.
@@ -40,7 +38,6 @@ impl WorldConfig {
             images: images_folder(),
             shape: Shape::Up,
             local: true,
-            master_args: Vec::new(),
             env: Vec::new(),
             root: None,
         }
@@ -64,14 +61,6 @@ impl WorldConfig {
     #[must_use]
     pub fn at(mut self, root: &Path) -> Self {
         self.root = Some(root.to_owned());
-        self
-    }
-
-    /// The same with more arguments for the master.
-    #[must_use]
-    pub fn master_args(mut self, args: &[&str]) -> Self {
-        self.master_args
-            .extend(args.iter().map(ToString::to_string));
         self
     }
 }

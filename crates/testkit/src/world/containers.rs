@@ -11,15 +11,12 @@ use crate::host;
 /// One container's folder and what it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
-    /// Its id.
     pub id: String,
-    /// Its folder.
     pub folder: PathBuf,
     /// Process of its shim, if it runs.
     pub shim: Option<i32>,
     /// Its first process, if it runs.
     pub init: Option<i32>,
-    /// Its cgroup.
     pub cgroup: Option<String>,
     /// Where its CSI socket lies on the host, if it is a plugin's.
     pub socket: Option<PathBuf>,

@@ -63,11 +63,6 @@ impl Daemon {
             .extend(value.map(|value| (name.to_owned(), value.to_owned())));
     }
 
-    /// Dies by SIGKILL at a failpoint, from the next start on; `None` disarms.
-    pub fn set_failpoint(&mut self, name: Option<&str>) {
-        self.set_env("SUTLER_FAILPOINT", name);
-    }
-
     /// Starts the process unless it runs.
     ///
     /// # Errors

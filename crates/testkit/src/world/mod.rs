@@ -31,7 +31,6 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::poll;
-pub(crate) use cleanup::OWNER;
 pub use cleanup::own;
 pub use config::{Shape, WorldConfig, images_folder};
 pub use containers::Container;
@@ -42,7 +41,7 @@ pub use sweep::sweep;
 pub use told::Told;
 
 /// Longest wait for a cluster to come up: the plugin's image must be unpacked first.
-pub const READY_WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// Longest time of one command: pulls, creates and runs included.
 pub const COMMAND_WITHIN: Duration = Duration::from_secs(90);
@@ -399,7 +398,6 @@ impl World {
         };
         let mut args: Vec<String> = args.iter().map(ToString::to_string).collect();
         args.extend(["--listen".to_owned(), listen]);
-        args.extend(self.config.master_args.clone());
         self.master.describe(args, &self.config.env);
         let (Shape::Split(agents) | Shape::Namespaces(agents)) = self.config.shape else {
             return;

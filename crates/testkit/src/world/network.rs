@@ -57,7 +57,7 @@ impl Network {
     }
 
     /// The host's address, the same on all links.
-    pub fn master_ip(&self) -> Ipv4Addr {
+    pub(crate) fn master_ip(&self) -> Ipv4Addr {
         Ipv4Addr::new(10, 231, self.number, 1)
     }
 

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::cleanup::{clean, kill, remove_cgroup};
 use super::runs::Run;
-use super::{OWNER, WORLDS, network};
+use super::{WORLDS, network};
+use crate::traces::OWNER;
 use crate::{host, traces};
 
 /// How the folders of worlds begin, and of those that other crates' tests have.

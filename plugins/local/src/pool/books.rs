@@ -29,7 +29,6 @@ pub struct Space {
 /// One page of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// The volumes.
     pub volumes: Vec<VolumeRecord>,
     /// Whether volumes follow.
     pub more: bool,

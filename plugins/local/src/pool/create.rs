@@ -34,7 +34,6 @@ pub struct VolumeAsked {
     pub name: String,
     /// How large.
     pub size: SizeAsked,
-    /// With what.
     pub content: ContentAsked,
     /// Without holding room for it.
     pub thin: bool,
