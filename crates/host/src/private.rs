@@ -3,9 +3,11 @@
 //! What is there already with looser modes is tightened; what belongs to somebody else is
 //! refused, for its owner can change it, and its modes, at any time.
 
-use std::fs::{DirBuilder, File, Metadata, Permissions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::Path;
 
 const FILE: u32 = 0o600;
@@ -20,12 +22,13 @@ const WRITE_OF_OTHERS: u32 = 0o022;
 /// With it, only an entry's owner renames and removes it, as in /tmp.
 const STICKY: u32 = 0o1000;
 
-/// Makes a folder and those above it, and makes it private if it was there.
+/// Makes a folder and those above it, and makes it private if it was there. A link in its place
+/// is refused: whoever made it chose what would be made private.
 ///
 /// # Errors
 /// If it cannot be made, is no folder, or belongs to another user.
 pub fn ensure_folder(path: &Path) -> io::Result<()> {
-    let (folder, found) = open_folder(path)?;
+    let (folder, found) = open_folder(path, libc::O_NOFOLLOW)?;
     match found.mode() & 0o777 == FOLDER {
         true => Ok(()),
         false => folder.set_permissions(Permissions::from_mode(FOLDER)),
@@ -34,12 +37,12 @@ pub fn ensure_folder(path: &Path) -> io::Result<()> {
 
 /// Makes a folder and those above it. If it was there it becomes private where it is empty or
 /// holds nothing but `ours`; a folder that others use too keeps their right to read, and loses
-/// their right to put something in the place of ours.
+/// their right to put something in the place of ours. It may be a link, as an operator makes it.
 ///
 /// # Errors
 /// As [`ensure_folder`].
 pub fn ensure_folder_of(path: &Path, ours: &[&str]) -> io::Result<()> {
-    let (folder, found) = open_folder(path)?;
+    let (folder, found) = open_folder(path, 0)?;
     let mode = found.mode() & 0o7777;
     if mode & OF_OTHERS == 0 {
         return Ok(());
@@ -71,12 +74,15 @@ pub fn ensure_file(file: &File) -> io::Result<bool> {
     Ok(true)
 }
 
-fn open_folder(path: &Path) -> io::Result<(File, Metadata)> {
+fn open_folder(path: &Path, flags: i32) -> io::Result<(File, Metadata)> {
     DirBuilder::new()
         .recursive(true)
         .mode(FOLDER)
         .create(path)?;
-    let folder = File::open(path)?;
+    let folder = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)?;
     let found = folder.metadata()?;
     if !found.is_dir() {
         return Err(io::ErrorKind::NotADirectory.into());

@@ -15,6 +15,9 @@ pub struct ImageLimits {
     pub unpacked_bytes_max: u64,
     /// Most entries in one layer; a full distribution has about 300,000.
     pub entries_max: u64,
+    /// Most bytes of all names of folders in one layer: they are kept in memory until its end. A
+    /// full distribution has some 3 MiB.
+    pub folder_names_bytes_max: u64,
     /// Longest path in a layer in bytes: the kernel's own `PATH_MAX`.
     pub path_bytes_max: usize,
     /// Deepest path in components; deeper trees break the tools people use to look at them.
@@ -37,6 +40,7 @@ impl Default for ImageLimits {
             index_entries_max: 512,
             unpacked_bytes_max: 64 << 30,
             entries_max: 2_000_000,
+            folder_names_bytes_max: 64 << 20,
             path_bytes_max: 4095,
             depth_max: 256,
             extension_bytes_max: 1 << 20,

@@ -60,6 +60,7 @@ pub(crate) fn unpack_tar<R: Read>(
         limits,
         holes,
         folders: BTreeMap::new(),
+        names_bytes: 0,
     };
     let mut stream = TarStream::new(reader, limits);
     let mut entries = 0;
@@ -87,6 +88,8 @@ struct Unpacker<'a> {
     holes: &'a Cell<u64>,
     /// Times of the folders, set at the end because entries inside change them.
     folders: BTreeMap<EntryName, (i64, u32)>,
+    /// Bytes of the names in it.
+    names_bytes: u64,
 }
 
 impl Unpacker<'_> {
@@ -127,8 +130,7 @@ impl Unpacker<'_> {
         }
         let folder = self.root.reopen(name)?;
         Metadata::of(entry, name).apply_to_fd(&folder)?;
-        self.folders.insert(name.clone(), entry.mtime);
-        Ok(())
+        self.note_folder(name.clone(), entry)
     }
 
     /// Makes a folder, or takes over one that an earlier entry made.
@@ -157,8 +159,19 @@ impl Unpacker<'_> {
         if hides_lower {
             set_opaque(&folder, &name)?;
         }
-        self.folders.insert(name, entry.mtime);
-        Ok(())
+        self.note_folder(name, entry)
+    }
+
+    fn note_folder(&mut self, name: EntryName, entry: &Entry) -> Result<(), UnpackError> {
+        let bytes = name.as_bytes().len() as u64;
+        if self.folders.insert(name, entry.mtime).is_none() {
+            self.names_bytes += bytes;
+        }
+        let max = self.limits.folder_names_bytes_max;
+        match self.names_bytes > max {
+            true => Err(UnpackError::FolderNames { max }),
+            false => Ok(()),
+        }
     }
 
     fn file<R: Read>(

@@ -408,6 +408,16 @@ async fn attributes_without_a_name_are_refused() {
 }
 
 #[tokio::test]
+async fn the_names_of_folders_are_bounded_together() {
+    let arena = Arena::limited(|limits| limits.folder_names_bytes_max = 1_000);
+    let parent = "x".repeat(40);
+    let tar = (0..30).fold(Tar::default().folder(&parent), |tar, number| {
+        tar.folder(&format!("{parent}/{number}"))
+    });
+    refused!(arena, tar, UnpackError::FolderNames { max: 1_000 });
+}
+
+#[tokio::test]
 async fn names_and_counts_beyond_the_limits_are_refused() {
     let arena = Arena::limited(|limits| limits.entries_max = 100);
     let many = (0..101).fold(Tar::default(), |tar, index| {

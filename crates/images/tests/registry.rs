@@ -381,13 +381,56 @@ async fn a_registry_with_users_lets_only_them_in() {
     }
     let file = world.dir.join("auth.json");
     // base64 of user:hunter2
-    let auths = json!({"auths": {registry.host.clone(): {"auth": "dXNlcjpodW50ZXIy"}}});
-    fs::write(&file, auths.to_string()).unwrap();
-    let auth = AuthSources::file(file);
-    store
-        .ensure(&reference(&name), &PullOptions::new(auth))
-        .await
-        .unwrap();
+    let with_key = |key: String| {
+        let auths = json!({"auths": {key: {"auth": "dXNlcjpodW50ZXIy"}}});
+        fs::write(&file, auths.to_string()).unwrap();
+        PullOptions::new(AuthSources::file(file.clone()))
+    };
+    // In clear only where the file says so: who listens there may be a task.
+    let options = with_key(registry.host.clone());
+    let error = store.ensure(&reference(&name), &options).await.unwrap_err();
+    assert_eq!(error.kind(), ImageErrorKind::Credentials, "{error:?}");
+    let ImageError::Auth { source, .. } = error else {
+        panic!("{error:?}")
+    };
+    let said = source.to_string();
+    let key = format!("http://{}", registry.host);
+    assert!(said.contains("in clear") && said.contains(&key), "{said}");
+    let options = with_key(key);
+    store.ensure(&reference(&name), &options).await.unwrap();
+}
+
+#[tokio::test]
+async fn no_credential_travels_in_clear_unless_its_file_says_so() {
+    let world = World::new();
+    let server = Server::scripted(|_| {
+        let challenge = "WWW-Authenticate: Basic realm=\"r\"\r\n";
+        answer("401 Unauthorized", challenge, b"who are you")
+    });
+    let name = reference(&format!("{}/app:v1", server.host));
+    let entry = json!({ "auth": "dXNlcjpodW50ZXIy" });
+    for (at, key) in [
+        server.host.clone(),
+        format!("https://{}", server.host),
+        format!("https://{}/v2/", server.host),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let config = json!({ "auths": { key: entry } });
+        let auth = home_with(&world.dir, &config.to_string());
+        let store = world.store(&at.to_string());
+        let pulled = store.ensure(&name, &PullOptions::new(auth)).await;
+        pulled.unwrap_err();
+    }
+    let asked = server.requests_with("GET ");
+    assert!(!asked.is_empty());
+    for request in asked {
+        assert!(
+            !request.to_lowercase().contains("authorization"),
+            "{request}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -95,6 +95,14 @@ fn check(spec: &ContainerSpec) -> Result<(), String> {
     ] {
         check_path(what, path)?;
     }
+    // An image's word: through a descriptor that a runtime left open it would be a folder of the
+    // host (CVE-2024-21626).
+    if spec.cwd.starts_with("/proc") {
+        return Err(format!(
+            "working directory {} is in /proc",
+            spec.cwd.display()
+        ));
+    }
     for mount in &spec.mounts {
         check_path("mount target", &mount.target)?;
         if mount.target == Path::new("/") {

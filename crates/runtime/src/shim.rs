@@ -27,11 +27,12 @@ use serde::{Deserialize, Serialize};
 use sutler_telemetry::{chain, failpoint};
 
 use super::cgroup;
-use super::error::StartFailure;
+use super::failure::StartFailure;
 use super::folder::{self, FOLDER_VERSION, Folder, FolderError, SpecRecord};
 use super::inherited;
 use super::log_write::{LogFile, LogQueue};
 use super::runc::Runtime;
+use super::scope;
 use super::shim_start::{self, Running, ShimError};
 use super::status::{ExitRecord, ExitStatus, LogStream, Started};
 
@@ -81,7 +82,8 @@ pub fn shim_main(dir: &Path) -> ExitCode {
 fn run(folder: &Folder) -> Result<(), ShimError> {
     let started = detach().and_then(|()| read_spec(folder)).map(|record| {
         cgroup::enter_shims(&record.spec.cgroup_parent);
-        shim_start::start(folder, &record).map(|running| (record, running))
+        let running = scope_sockets(&record).and_then(|()| shim_start::start(folder, &record));
+        running.map(|running| (record, running))
     });
     let failure = match started {
         Ok(Ok((record, running))) => {
@@ -98,6 +100,23 @@ fn run(folder: &Folder) -> Result<(), ShimError> {
         .map_err(ShimError::Folder);
     report(&StartReport::Failed(failure));
     written
+}
+
+/// Keeps what is about to start from abstract sockets of the host, where it could reach them.
+fn scope_sockets(record: &SpecRecord) -> Result<(), StartFailure> {
+    if record.spec.privileged || !record.spec.host_network {
+        return Ok(());
+    }
+    match scope::abstract_sockets() {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            eprintln!("shim: this kernel cannot keep it from abstract sockets of the host");
+            Ok(())
+        }
+        Err(error) => Err(StartFailure::Runtime {
+            raw: format!("shim: cannot be kept from abstract sockets of the host: {error}"),
+        }),
+    }
 }
 
 /// Leaves the agent's session, and takes in the container's process when the runtime ends.

@@ -55,17 +55,36 @@ pub fn moment(at: Timestamp, now: Timestamp) -> String {
 }
 
 /// Makes foreign text harmless for a terminal: control characters but line ends and tabs are
-/// written as escapes.
+/// written as escapes, and so are those that turn the direction of what is around them.
 pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             '\n' | '\t' => out.push(c),
-            c if c.is_control() => out.extend(c.escape_default()),
+            c if c.is_control() || turns(c) => out.extend(c.escape_default()),
             c => out.push(c),
         }
     }
     out
+}
+
+/// The same for text that is JSON: it stays the same JSON.
+pub(crate) fn printable_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Outside of strings JSON has line ends alone; in them these are escaped already.
+        match (c.is_control() && !c.is_ascii_whitespace()) || turns(c) {
+            true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => out.push(c),
+        }
+    }
+    out
+}
+
+/// Marks, overrides and isolates of direction.
+/// Source: Unicode Standard Annex 9.
+fn turns(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Writes names one after another, or `-` for none.
@@ -79,13 +98,24 @@ pub fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
 }
 
 /// Writes a value or `-`.
-pub fn or_dash<T: ToString>(value: Option<T>) -> String {
+pub(crate) fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_moves_a_terminal_is_escaped_in_text_and_in_json() {
+        let text = "a\u{1b}[2J\u{9b}b\u{202e}c\n\td\u{e9}";
+        assert_eq!(printable(text), "a\\u{1b}[2J\\u{9b}b\\u{202e}c\n\td\u{e9}");
+        let json = serde_json::to_string(&serde_json::json!({ "k\u{7f}": text })).expect("text");
+        let safe = printable_json(&json);
+        assert!(!safe.chars().any(|c| c.is_control() || turns(c)), "{safe}");
+        let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+        assert_eq!(read(&safe), read(&json));
+    }
 
     #[test]
     fn a_span_keeps_two_digits_of_meaning() {

@@ -7,6 +7,7 @@ use super::Outcome;
 use crate::context::Context;
 use crate::failure::{Failure, Report};
 use crate::show::human::printable;
+use crate::show::human::printable_json;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,7 +36,7 @@ pub async fn run(args: &EventsArgs, context: &mut Context) -> Outcome {
     while let Some(part) = stream.next().await {
         for event in parser.feed(&part?)? {
             let line = if context.json {
-                event.data
+                printable_json(&event.data)
             } else {
                 human(&event)
             };

@@ -45,6 +45,12 @@ pub enum UnpackError {
         /// The limit.
         max: u64,
     },
+    /// Names of folders would take more memory than the limit.
+    #[error("the names of the layer's folders have more than {max} bytes together")]
+    FolderNames {
+        /// The limit.
+        max: u64,
+    },
     /// The way to the entry leads over a link that points out of the layer.
     #[error("the entry {name:?} would be written through a link that leads out of the layer")]
     ThroughLink {

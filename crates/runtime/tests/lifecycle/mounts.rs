@@ -1,6 +1,8 @@
 //! What containers see of the host's files, and the host of theirs.
 
 use std::fs;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 
 use sutler_runtime::{
     ContainerSpec, ExitStatus, MountSpec, Propagation, ensure_shared_mount, remove_shared_mount,
@@ -166,4 +168,53 @@ async fn raw_sockets_are_refused_in_the_hosts_network_only() {
     );
     // The socket is there; it is the interface that does not fit.
     assert!(!said[1].contains("not permitted"), "{}", said[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abstract_sockets_of_the_host_are_out_of_reach_but_for_the_privileged() {
+    let name = format!("sutler-lifecycle-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).expect("a short name");
+    let _listener = UnixListener::bind_addr(&address).expect("a new name");
+    // Busybox has no client of unix sockets; every Debian has this perl.
+    let script = format!(
+        "exec /usr/bin/perl -MSocket -e 'socket(S, AF_UNIX, SOCK_STREAM, 0); \
+         print connect(S, pack_sockaddr_un(\"\\0{name}\")) ? \"in\" : $!'"
+    );
+    let host = |of: &str, at: &str| MountSpec {
+        read_only: true,
+        ..MountSpec::bind(of, at)
+    };
+    let world = World::new();
+    let mut said = Vec::new();
+    for (id, privileged) in [("task", false), ("plugin", true)] {
+        let spec = ContainerSpec {
+            host_network: true,
+            privileged,
+            mounts: vec![host("/usr", "/usr"), host("/usr/lib64", "/lib64")],
+            ..world.sh(id, &script)
+        };
+        world.run(&spec).await;
+        said.push(world.stdout(id).await);
+    }
+    // The kernel tells which of Landlock's versions it has.
+    if landlock_version() < 6 {
+        println!("this kernel cannot scope abstract sockets: not tested here");
+        return;
+    }
+    assert_eq!(said, ["Operation not permitted", "in"]);
+}
+
+fn landlock_version() -> i64 {
+    let of_version: libc::c_uint = 1;
+    let nothing = std::ptr::null::<u8>();
+    #[expect(unsafe_code, reason = "rustix has no landlock")]
+    // SAFETY: with this flag the kernel reads nothing.
+    unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            nothing,
+            0usize,
+            of_version,
+        )
+    }
 }

@@ -50,7 +50,8 @@ impl Registry {
         format!("{}/{name_and_tag}", self.address)
     }
 
-    /// Writes an auth file with these credentials, as Docker and Podman do, and gives its path.
+    /// Writes an auth file with these credentials for plain HTTP, in the form of Docker and Podman,
+    /// and gives its path.
     ///
     /// # Errors
     /// It cannot be written.
@@ -59,7 +60,7 @@ impl Registry {
         let pair = BASE64_STANDARD.encode(format!("{user}:{password}"));
         let mut auths = serde_json::Map::new();
         auths.insert(
-            self.address.to_string(),
+            format!("http://{}", self.address),
             serde_json::json!({ "auth": pair }),
         );
         fs::write(&path, serde_json::json!({ "auths": auths }).to_string())?;
