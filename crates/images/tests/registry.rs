@@ -664,11 +664,14 @@ fn home_with(dir: &Path, config: &str) -> AuthSources {
 /// Credentials that cannot be looked up, and a word of what must be said of them.
 const UNUSABLE: [(&str, &str); 4] = [
     (
-        r#"{"auths":{},"credsStore":"not-installed"}"#,
+        r#"{"auths":{"http://HOST":{}},"credsStore":"not-installed"}"#,
         "docker-credential-not-installed",
     ),
     (r#"{"auths":"#, "is not valid"),
-    (r#"{"credsStore":"../../bin/sh"}"#, "../../bin/sh"),
+    (
+        r#"{"auths":{"http://HOST":{}},"credsStore":"../../bin/sh"}"#,
+        "../../bin/sh",
+    ),
     ("[1, 2]", "is not valid"),
 ];
 
@@ -680,7 +683,7 @@ async fn unusable_credentials_do_not_hinder_a_pull_that_needs_none() {
     let server = scripted(&fake, move |_| answer("200 OK", "", &packed));
     let name = reference(&format!("{}/app:v1", server.host));
     for (at, (config, _)) in UNUSABLE.iter().enumerate() {
-        let auth = home_with(&world.dir, config);
+        let auth = home_with(&world.dir, &config.replace("HOST", &server.host));
         let store = world.store(&at.to_string());
         let pulled = store.ensure(&name, &PullOptions::new(auth)).await;
         pulled.unwrap_or_else(|error| panic!("{config}: {error:?}"));
@@ -696,7 +699,7 @@ async fn unusable_credentials_are_named_when_the_registry_wants_some() {
     });
     let name = reference(&format!("{}/app:v1", server.host));
     for (at, (config, word)) in UNUSABLE.iter().enumerate() {
-        let auth = home_with(&world.dir, config);
+        let auth = home_with(&world.dir, &config.replace("HOST", &server.host));
         let store = world.store(&at.to_string());
         let error = store
             .ensure(&name, &PullOptions::new(auth))

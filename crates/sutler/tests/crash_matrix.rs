@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -61,39 +62,27 @@ struct Matrix {
     armed: Option<(Victim, bool)>,
 }
 
+/// Worlds at once: a cell waits more than it works, and two fit on two cores.
+const LANES: usize = 2;
+
 #[test]
 fn death_at_every_failpoint_breaks_no_invariant() {
-    let config = WorldConfig::new(env!("CARGO_BIN_EXE_sutler")).shape(Shape::Split(1));
-    let world = World::up(config).expect("a cluster of one agent comes up");
-    let mut matrix = Matrix {
-        world,
-        oracle: Oracle::default(),
-        serial: 0,
-        armed: None,
-    };
-    let rows = matrix
+    let mut first = Matrix::up();
+    let rows = first
         .trace()
         .expect("a life without deaths is lived through");
-    let mut cells = Vec::new();
-    for (failpoint, victim) in rows {
-        let began = Instant::now();
-        let outcome = matrix.cell(&failpoint, victim);
-        if let Err(error) = &outcome {
-            eprintln!("FAILED {failpoint}, {} killed: {error:#}", victim.name());
-            eprintln!("{}", matrix.world.said());
+    let rows = Mutex::new(rows.into_iter());
+    let mut cells: Vec<Cell> = std::thread::scope(|scope| {
+        let rows = &rows;
+        let others = (1..LANES).map(|_| scope.spawn(|| Matrix::up().lane(rows)));
+        let others: Vec<_> = others.collect();
+        let mut cells = first.lane(rows);
+        for other in others {
+            cells.extend(other.join().expect("a lane tells its failures"));
         }
-        eprintln!(
-            "{:>6.1} s  {failpoint}, {} killed",
-            began.elapsed().as_secs_f64(),
-            victim.name()
-        );
-        cells.push(Cell {
-            failpoint,
-            victim,
-            outcome,
-            took: began.elapsed(),
-        });
-    }
+        cells
+    });
+    cells.sort_by(|a, b| (&a.failpoint, a.victim).cmp(&(&b.failpoint, b.victim)));
     let table = table(&cells);
     println!("{table}");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/crash-matrix.md");
@@ -112,6 +101,40 @@ fn death_at_every_failpoint_breaks_no_invariant() {
 }
 
 impl Matrix {
+    fn up() -> Self {
+        let config = WorldConfig::new(env!("CARGO_BIN_EXE_sutler")).shape(Shape::Split(1));
+        Self {
+            world: World::up(config).expect("a cluster of one agent comes up"),
+            oracle: Oracle::default(),
+            serial: 0,
+            armed: None,
+        }
+    }
+
+    /// Lives through rows until none is left.
+    fn lane(&mut self, rows: &Mutex<std::vec::IntoIter<(String, Victim)>>) -> Vec<Cell> {
+        let mut cells = Vec::new();
+        let next = || rows.lock().expect("nothing panics with it").next();
+        while let Some((failpoint, victim)) = next() {
+            let began = Instant::now();
+            let outcome = self.cell(&failpoint, victim);
+            if let Err(error) = &outcome {
+                eprintln!("FAILED {failpoint}, {} killed: {error:#}", victim.name());
+                eprintln!("{}", self.world.said());
+            }
+            let took = began.elapsed();
+            let seconds = took.as_secs_f64();
+            eprintln!("{seconds:>6.1} s  {failpoint}, {} killed", victim.name());
+            cells.push(Cell {
+                failpoint,
+                victim,
+                outcome,
+                took,
+            });
+        }
+        cells
+    }
+
     /// Lives a life with tracing on and gives the rows.
     fn trace(&mut self) -> Result<Vec<(String, Victim)>> {
         let mut rows = Vec::new();

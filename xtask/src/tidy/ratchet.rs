@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn sizes_up_to_the_limit_pass() {
-        assert_eq!(check("", 71), [] as [String; 0]);
+        assert_eq!(check("", 41), [] as [String; 0]);
     }
 
     #[test]
@@ -128,7 +128,7 @@ mod tests {
             "{found}"
         );
         assert!(
-            found.contains("a.rs:2: function long has 500 lines, 70"),
+            found.contains("a.rs:2: function long has 500 lines, 40"),
             "{found}"
         );
     }

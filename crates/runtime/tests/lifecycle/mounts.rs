@@ -190,7 +190,11 @@ async fn abstract_sockets_of_the_host_are_out_of_reach_but_for_the_privileged() 
         let spec = ContainerSpec {
             host_network: true,
             privileged,
-            mounts: vec![host("/usr", "/usr"), host("/usr/lib64", "/lib64")],
+            mounts: vec![
+                host("/usr", "/usr"),
+                host("/usr/lib", "/lib"),
+                host("/usr/lib64", "/lib64"),
+            ],
             ..world.sh(id, &script)
         };
         world.run(&spec).await;
