@@ -511,8 +511,9 @@ async fn version_prints_ours_always_and_fails_where_no_master_answers() {
     let expected = serde_json::json!({ "version": ours, "master": null });
     assert_eq!((done.status, told), (1, expected));
     // Refuses every connection: nobody listens there any more.
-    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let gone = gone.local_addr().unwrap().to_string();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gone = listener.local_addr().unwrap().to_string();
+    drop(listener);
     let done = fake
         .sutler(&["version", "--master", &format!("http://{gone}")])
         .await;
