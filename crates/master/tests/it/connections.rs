@@ -203,7 +203,7 @@ async fn a_known_client_may_be_silent_between_requests_but_not_for_ever() {
 }
 
 #[tokio::test]
-async fn http_2_is_spoken_and_idle_connections_are_closed() {
+async fn http_2_is_spoken_and_survives_a_bound_between_two_requests() {
     let world = world(|bounds| {
         bounds.idle = SHORT;
         bounds.head = SHORT;
@@ -219,6 +219,49 @@ async fn http_2_is_spoken_and_idle_connections_are_closed() {
         // A bound that passed between two requests costs a new connection, and no request.
         tokio::time::sleep(2 * SHORT).await;
     }
+}
+
+/// The start of an HTTP/2 connection with one request for the version.
+/// Source: RFC 9113 sections 3.4, 4.1, 6.2 and 6.5; RFC 7541 section 6.2.2 and appendix A.
+fn http_2_request(token: &str) -> Vec<u8> {
+    const SETTINGS: u8 = 4;
+    const HEADERS: u8 = 1;
+    const END_STREAM_AND_HEADERS: u8 = 5;
+    let frame = |kind: u8, flags: u8, stream: u8, body: &[u8]| {
+        let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+        let head = [0, length[0], length[1], kind, flags, 0, 0, 0, stream];
+        [&head, body].concat()
+    };
+    let text = |text: &str| {
+        let length = u8::try_from(text.len()).expect("shorter than what needs more bytes");
+        assert!(length < 127);
+        [&[length], text.as_bytes()].concat()
+    };
+    // GET and https stand in the table; 4, 1 and 23 are the names of the path, the authority and
+    // the authorization there.
+    let path = [&[0x04][..], &text("/v1/version")].concat();
+    let authority = [&[0x01][..], &text("localhost")].concat();
+    let proof = [&[0x0f, 23 - 15][..], &text(&format!("Bearer {token}"))].concat();
+    let headers = [&[0x82, 0x87][..], &path, &authority, &proof].concat();
+    [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        frame(SETTINGS, 0, 0, &[]),
+        frame(HEADERS, END_STREAM_AND_HEADERS, 1, &headers),
+    ]
+    .concat()
+}
+
+#[tokio::test]
+async fn an_idle_connection_of_http_2_is_closed() {
+    let idle = 4 * SHORT;
+    let world = world(|bounds| bounds.idle = idle).await;
+    let mut stream = shake_hands(&world, "h2").await;
+    let request = http_2_request(&world.operator());
+    stream.write_all(&request).await.unwrap();
+    let asked = Instant::now();
+    let answer = until_closed(&mut stream).await;
+    assert!(answer.contains(env!("CARGO_PKG_VERSION")), "{answer:?}");
+    assert!(asked.elapsed() >= idle, "{:?}", asked.elapsed());
 }
 
 #[tokio::test]
