@@ -641,12 +641,16 @@ async fn a_full_disk_is_reported_and_recovered_from() {
     let last = source.last().unwrap().to_string();
     assert!(last.contains("No space left"), "{last}");
     assert_eq!(store.list().unwrap(), []);
-    let temporary = fs::read_dir(store.root().join("layers")).unwrap();
-    assert!(
-        temporary
-            .map(|entry| entry.unwrap().file_name())
-            .all(|name| name.len() == 64)
-    );
+    // The other layer may still be on its way out when the first is refused.
+    let layers = store.root().join("layers");
+    let clean = async {
+        let named = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().len() == 64;
+        while !fs::read_dir(&layers).unwrap().all(named) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let cleaned = tokio::time::timeout(std::time::Duration::from_secs(20), clean).await;
+    cleaned.expect("what was unpacked in part goes");
 
     let flags = rustix::mount::MountFlags::empty();
     rustix::mount::mount_remount(&dir, flags, c"size=64m").unwrap();
