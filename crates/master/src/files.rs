@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 use sutler_host::private;
 use sutler_telemetry::Secret;
@@ -108,7 +109,13 @@ fn ensure_token(path: &Path) -> Result<Secret<String>, StartError> {
 /// Reads one of these files; none if there is none. One that others could read is tightened.
 pub(crate) fn read_if_there(path: &Path) -> Result<Option<String>, StartError> {
     let read = || -> io::Result<String> {
-        let mut file = File::open(path)?;
+        // A link or a pipe is not of our making: one would have us change the mode of another's
+        // file, the other would keep us waiting.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is no file"));
+        }
         if private::ensure_file(&file)? {
             tracing::warn!(path = %path.display(), "others could read this file until now");
         }

@@ -84,7 +84,8 @@ pub(crate) fn printable_json(text: &str) -> String {
 /// Marks, overrides and isolates of direction.
 /// Source: Unicode Standard Annex 9.
 fn turns(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    let mark = matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}');
+    mark || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Writes names one after another, or `-` for none.
@@ -108,8 +109,11 @@ mod tests {
 
     #[test]
     fn what_moves_a_terminal_is_escaped_in_text_and_in_json() {
-        let text = "a\u{1b}[2J\u{9b}b\u{202e}c\n\td\u{e9}";
-        assert_eq!(printable(text), "a\\u{1b}[2J\\u{9b}b\\u{202e}c\n\td\u{e9}");
+        let text = "a\u{1b}[2J\u{9b}b\u{202e}c\n\td\u{e9}\u{61c}";
+        assert_eq!(
+            printable(text),
+            "a\\u{1b}[2J\\u{9b}b\\u{202e}c\n\td\u{e9}\\u{61c}"
+        );
         let json = serde_json::to_string(&serde_json::json!({ "k\u{7f}": text })).expect("text");
         let safe = printable_json(&json);
         assert!(!safe.chars().any(|c| c.is_control() || turns(c)), "{safe}");

@@ -20,6 +20,28 @@ const COPY_BYTES: usize = 128 << 10;
 const BLOCK_BYTES: usize = 64 << 10;
 static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 
+/// What a file system gives to a byte that stands alone.
+const DISK_BLOCK_BYTES: u64 = 4096;
+/// Disk that a file may take beside twice its bytes: some blocks that are not full.
+const SCATTERED_FLOOR_BYTES: u64 = 4 * DISK_BLOCK_BYTES;
+
+/// Tells whether pieces of a sparse file take far more disk than they have bytes. Budgets count
+/// bytes: a million single bytes a block apart would take 4 GiB unseen. Tools make pieces of whole
+/// blocks.
+fn is_scattered(pieces: &[(u64, u64)]) -> bool {
+    let held = pieces.iter().filter(|(_, length)| *length > 0);
+    let (mut bytes, mut disk) = (0_u64, 0_u64);
+    for (offset, length) in held {
+        let end = offset.saturating_add(*length);
+        let blocks = end.div_ceil(DISK_BLOCK_BYTES) - offset / DISK_BLOCK_BYTES;
+        bytes = bytes.saturating_add(*length);
+        disk = disk.saturating_add(blocks.saturating_mul(DISK_BLOCK_BYTES));
+    }
+    disk > bytes
+        .saturating_mul(2)
+        .saturating_add(SCATTERED_FLOOR_BYTES)
+}
+
 /// A new file, to be filled.
 pub(super) struct Data<'a> {
     pub(super) file: &'a File,
@@ -42,6 +64,11 @@ impl Data<'_> {
                 return Err(UnpackError::SparseTooLarge {
                     name: self.name.shown(),
                     max: limits.unpacked_bytes_max,
+                });
+            }
+            Some(pieces) if is_scattered(pieces) => {
+                return Err(UnpackError::Scattered {
+                    name: self.name.shown(),
                 });
             }
             Some(pieces) => pieces,
@@ -120,5 +147,25 @@ impl Data<'_> {
     fn act(&self, act: &'static str, source: io::Error) -> UnpackError {
         let name = self.name.shown();
         UnpackError::Act { act, name, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn single_bytes_a_block_apart_are_scattered_and_pieces_of_blocks_are_not() {
+        let pieces = |count: u64, stride: u64, length: u64| -> Vec<_> {
+            (0..count).map(|n| (n * stride, length)).collect()
+        };
+        assert!(is_scattered(&pieces(100, 4096, 1)));
+        assert!(is_scattered(&pieces(100, 4096, 1000)));
+        assert!(!is_scattered(&pieces(100, 8192, 4096)));
+        assert!(!is_scattered(&pieces(1, 0, 1)));
+        assert!(!is_scattered(&pieces(0, 0, 0)));
+        // An end that is not a whole block, and one that lies across two.
+        assert!(!is_scattered(&[(0, 4096), (1 << 20, 100)]));
+        assert!(!is_scattered(&[(u64::MAX - 1, 1)]));
     }
 }

@@ -45,6 +45,12 @@ pub enum UnpackError {
         /// The limit.
         max: u64,
     },
+    /// A sparse file in so many small pieces that its blocks take far more disk than its bytes.
+    #[error("the sparse file {name:?} is scattered over more blocks than its bytes need")]
+    Scattered {
+        /// The entry, shortened.
+        name: String,
+    },
     /// Names of folders would take more memory than the limit.
     #[error("the names of the layer's folders have more than {max} bytes together")]
     FolderNames {

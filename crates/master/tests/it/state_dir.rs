@@ -95,6 +95,21 @@ async fn what_others_could_read_is_for_its_owner_alone_after_a_start() {
     }
 }
 
+#[tokio::test]
+async fn a_link_in_place_of_a_token_is_refused_and_its_target_stays_as_it_is() {
+    let mut world = World::start().await;
+    world.stop().await;
+    let other = tempfile::NamedTempFile::new().unwrap();
+    std::fs::set_permissions(other.path(), Permissions::from_mode(0o644)).unwrap();
+    let token = world.dir.path().join("operator.token");
+    std::fs::remove_file(&token).unwrap();
+    std::os::unix::fs::symlink(other.path(), &token).unwrap();
+    let text = refused(world.config.clone()).await;
+    assert!(text.contains("operator.token"), "{text}");
+    let mode = other.path().metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o644);
+}
+
 /// A folder and all that is below it.
 fn below(folder: &Path) -> Vec<PathBuf> {
     let mut all = vec![folder.to_owned()];

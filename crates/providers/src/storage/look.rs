@@ -4,12 +4,12 @@
 //! waits a bounded time, one place is looked at once at a time, and all looks together hold a
 //! bounded number of threads. A look without an answer says just that.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sutler_ids::VolumeId;
+use sutler_ids::{PluginName, VolumeId};
 use sutler_volume_core::{CallId, Mount, Seen};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout_at};
@@ -22,15 +22,16 @@ use super::shell::Shell;
 /// and is told why from then on.
 pub const LOOK_WITHIN: Duration = Duration::from_secs(10);
 
-/// Most looks at once. A look takes microseconds, unless its file system hangs; some that do must
-/// not use up the threads that all blocking work shares (tokio has 512).
-const LOOKS_MAX: usize = 16;
+/// Most looks at once at volumes of one plugin. A look takes microseconds, unless its file system
+/// hangs; some that do must not use up the threads that all blocking work shares (tokio has 512),
+/// and those of one plugin not keep anybody from the volumes of another.
+const LOOKS_MAX: usize = 8;
 
 /// Everything that is being looked at.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Looks {
     within: Duration,
-    permits: Arc<Semaphore>,
+    permits: HashMap<PluginName, Arc<Semaphore>>,
     places: Arc<Places>,
 }
 
@@ -38,11 +39,33 @@ impl Looks {
     pub(crate) fn new(within: Duration) -> Self {
         Self {
             within,
-            permits: Arc::new(Semaphore::new(LOOKS_MAX)),
+            permits: HashMap::new(),
             places: Arc::default(),
         }
     }
 
+    /// Looks at volumes of one plugin. A plugin keeps its permits for ever: the threads of its
+    /// looks may outlive it.
+    fn of(&mut self, plugin: &PluginName) -> PluginLooks {
+        let permits = self.permits.entry(plugin.clone());
+        let permits = permits.or_insert_with(|| Arc::new(Semaphore::new(LOOKS_MAX)));
+        PluginLooks {
+            within: self.within,
+            permits: Arc::clone(permits),
+            places: Arc::clone(&self.places),
+        }
+    }
+}
+
+/// What is being looked at of one plugin.
+#[derive(Debug)]
+struct PluginLooks {
+    within: Duration,
+    permits: Arc<Semaphore>,
+    places: Arc<Places>,
+}
+
+impl PluginLooks {
     /// Has a thread look at a place and waits for what it says.
     async fn at(&self, path: PathBuf, look: impl FnOnce() -> Seen + Send + 'static) -> Seen {
         let until = Instant::now() + self.within;
@@ -51,7 +74,8 @@ impl Looks {
             return not_known(&path, "an earlier look at it has not come back".to_owned());
         };
         let Ok(permit) = timeout_at(until, Arc::clone(&self.permits).acquire_owned()).await else {
-            let raw = format!("{LOOKS_MAX} looks at other places have not come back");
+            let raw =
+                format!("{LOOKS_MAX} looks at other volumes of its plugin have not come back");
             return not_known(&path, raw);
         };
         // Both are held until the thread is free again, however long nobody waits for it.
@@ -126,7 +150,7 @@ impl Shell {
         let spec = &volume.record().spec;
         let access = spec.access;
         let paths = VolumePaths::new(&self.config.volumes_dir, &spec.plugin, volume_id);
-        let looks = self.looks.clone();
+        let looks = self.looks.of(&spec.plugin);
         self.calls.spawn(async move {
             let path = paths.of(mount);
             let seen = looks.at(path, move || paths.look(mount, access)).await;
@@ -147,12 +171,16 @@ mod tests {
 
     use super::*;
 
+    fn looks(within: Duration) -> PluginLooks {
+        Looks::new(within).of(&"p".parse().unwrap())
+    }
+
     /// Long enough for a look that does not hang, short enough to wait for one that does.
     const SOON: Duration = Duration::from_millis(200);
 
     #[tokio::test]
     async fn a_place_that_hangs_is_looked_at_once_and_tells_nothing() {
-        let looks = Looks::new(SOON);
+        let looks = looks(SOON);
         let (release, hung) = mpsc::channel::<()>();
         let path = PathBuf::from("/v/target");
         let first = looks.at(path.clone(), move || {
@@ -171,7 +199,7 @@ mod tests {
     #[tokio::test]
     async fn a_look_waits_for_an_earlier_one_at_its_place_and_sees_for_itself() {
         // Only a hung test reaches it.
-        let looks = Looks::new(Duration::from_secs(60));
+        let looks = looks(Duration::from_secs(60));
         let (release, held) = mpsc::channel::<()>();
         let path = PathBuf::from("/v/target");
         let first = looks.at(path.clone(), move || {
@@ -192,8 +220,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn looks_that_hang_hold_a_bounded_number_of_threads() {
-        let looks = Looks::new(SOON);
+    async fn looks_that_hang_hold_a_bounded_number_of_threads_of_their_plugin_alone() {
+        let mut all = Looks::new(SOON);
+        let looks = all.of(&"p".parse().unwrap());
         let (release, hung) = mpsc::channel::<()>();
         let hung = Arc::new(Mutex::new(hung));
         for n in 0..LOOKS_MAX {
@@ -206,6 +235,8 @@ mod tests {
         }
         let one_more = looks.at("/v/more".into(), || panic!("one thread too many"));
         assert!(matches!(one_more.await, Seen::NotKnown(_)));
+        let other = all.of(&"other".parse().unwrap());
+        assert_eq!(other.at("/v/x".into(), || Seen::Stands).await, Seen::Stands);
         assert_eq!(looks.permits.available_permits(), 0);
         drop(release);
         drop(looks.permits.acquire_many(LOOKS_MAX as u32).await);

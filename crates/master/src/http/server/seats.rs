@@ -5,8 +5,9 @@
 //! agent and a hostile task share one. So a stranger always gets in, at the cost of the oldest
 //! of those who hold the most places; whoever has a token shows it long before its turn.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tokio_util::sync::CancellationToken;
 
@@ -87,7 +88,9 @@ impl Seats {
 
     /// Has the oldest stranger of the address with most of them give way; gives how many did.
     pub(super) fn evict_one(&mut self) -> usize {
-        let most = self.strangers.iter().max_by_key(|(_, ids)| ids.len());
+        // Of those with as many, whose oldest came first: a tie must not go by the address.
+        let of = |ids: &Vec<SeatId>| (ids.len(), Reverse(ids.first().copied()));
+        let most = self.strangers.iter().max_by_key(|(_, ids)| of(ids));
         let most = most.map(|(from, _)| *from);
         most.map_or(0, |from| self.evict_from(from))
     }
@@ -173,11 +176,12 @@ impl Seats {
     }
 }
 
-/// What counts as one address: a host on IPv6 has a whole network of 64 bits to itself.
+/// What counts as one address: a host on IPv6 has a whole network of 64 bits to itself, and every
+/// process of this host all of 127/8.
 fn neighbourhood(from: IpAddr) -> IpAddr {
     match from.to_canonical() {
+        here if here.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) if v6.is_loopback() => IpAddr::V6(v6),
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
     }
 }
@@ -237,6 +241,16 @@ mod tests {
     }
 
     #[test]
+    fn a_tie_goes_by_age_and_not_by_address() {
+        let mut hall = Hall::new();
+        let early: Vec<SeatId> = (1..=4).map(|n| hall.come(&format!("10.0.0.{n}"))).collect();
+        let newcomer = hall.come("192.168.0.1");
+        hall.come("10.0.0.5");
+        assert_eq!(hall.gone(), early[..2]);
+        assert!(!hall.gone().contains(&newcomer));
+    }
+
+    #[test]
     fn a_token_takes_a_connection_out_of_the_strangers_reach() {
         let mut hall = Hall::new();
         let agent = hall.come("127.0.0.1");
@@ -283,6 +297,8 @@ mod tests {
         assert_eq!(one("2001:db8::1"), one("2001:db8::ffff:2"));
         assert_ne!(one("2001:db8::1"), one("2001:db8:0:1::1"));
         assert_eq!(one("::ffff:10.0.0.1"), one("10.0.0.1"));
-        assert_eq!(one("::1"), "::1".parse::<IpAddr>().unwrap());
+        assert_eq!(one("::1"), one("127.0.0.1"));
+        assert_eq!(one("127.0.0.77"), one("127.0.0.1"));
+        assert_ne!(one("128.0.0.1"), one("127.0.0.1"));
     }
 }
