@@ -77,8 +77,9 @@ impl Stage {
         let minutes = match self {
             Self::Format => 1,
             Self::Lints => 5,
-            Self::Unit => 10,
-            Self::Deny | Self::EndToEnd | Self::Crash => 3,
+            Self::Unit => 9,
+            Self::Deny | Self::EndToEnd => 3,
+            Self::Crash => 4,
             Self::Lab => 8,
         };
         Duration::from_secs(minutes * 60)
