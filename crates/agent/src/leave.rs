@@ -2,19 +2,17 @@
 //! of sockets. What holds a container, or anything else that is in use, stays.
 
 use std::fs;
+use std::io::ErrorKind;
 
 use sutler_host::remove::remove_tree;
-use sutler_runtime::remove_cgroup_parent;
+use sutler_runtime::{is_at_rest, remove_cgroup_parent};
 use tracing::debug;
 
 use crate::layout::Layout;
 
 /// Takes away what a start makes again. Blocks; call it when the shell has ended.
 pub(crate) fn leave(layout: &Layout) {
-    // A container's folder is there before its cgroup and goes after it. What cannot be read may
-    // hold one.
-    let containers = fs::read_dir(layout.containers());
-    if containers.map_or(true, |mut found| found.next().is_some()) {
+    if !is_all_at_rest(layout) {
         return;
     }
     // Nothing here is worth a word to the operator: what stays is used again by the next start.
@@ -28,4 +26,20 @@ pub(crate) fn leave(layout: &Layout) {
     if let Some(shared) = layout.run().parent() {
         let _ = fs::remove_dir(shared);
     }
+}
+
+/// Whether no container runs. The folders of those that have ended stay, with their logs: they
+/// hold nothing. What cannot be read may hold one.
+fn is_all_at_rest(layout: &Layout) -> bool {
+    let Ok(mut folders) = fs::read_dir(layout.containers()) else {
+        return false;
+    };
+    let ended = folders.all(|folder| folder.is_ok_and(|folder| is_at_rest(&folder.path())));
+    // What the runtime knows may have been left by a shim that was killed.
+    let known = fs::read_dir(layout.runc_state());
+    let known_none = match known {
+        Ok(mut known) => known.next().is_none(),
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    };
+    ended && known_none
 }

@@ -54,6 +54,7 @@ pub use failure::StartFailure;
 pub use folder::FolderError;
 pub use log_follow::LogChunk;
 pub use manager::{Containers, ContainersConfig};
+pub use observe::is_at_rest;
 pub use propagation::{MountError, ensure_shared_mount, remove_shared_mount};
 pub use runc::{Runc, Runtime, RuntimeError, RuntimeState};
 pub use shim::shim_main;

@@ -10,6 +10,7 @@
 //! It only looks; `manager.rs` waits, `stop.rs` acts.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use super::failure::StartFailure;
 use super::folder::{self, Folder, FolderError, ShimRecord};
@@ -75,6 +76,15 @@ pub fn observe(folder: &Folder) -> Result<Observed, FolderError> {
     } else {
         Observed::NeverStarted(None)
     })
+}
+
+/// Whether nothing of a container runs or is being started, by its folder. One that cannot be
+/// looked at, or whose shim is gone without a word, may run.
+pub fn is_at_rest(folder: &Path) -> bool {
+    match observe(&Folder::at(folder)) {
+        Ok(Observed::Missing | Observed::NeverStarted(_) | Observed::Exited(_)) => true,
+        Ok(Observed::Starting | Observed::Running { .. } | Observed::Lost(_)) | Err(_) => false,
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use sutler_agent::StartError;
-use sutler_api::agent::{AgentQuery, ToAgent, Update};
+use sutler_api::agent::{AgentQuery, TaskReport, Update};
 use sutler_api::task::{LogQuery, TaskState};
 use sutler_store::{Batch, OpenError, Schema, Store, Table};
 use sutler_testkit::poll::until;
@@ -14,37 +14,42 @@ use crate::world::World;
 #[test]
 fn an_agent_that_ends_with_nothing_running_leaves_no_cgroup_and_no_sockets() {
     let mut world = World::new();
-    let task = world.task("t1", "true");
-    let (id, instance) = (task.task_id.clone(), task.instance);
+    let ended = world.task("ended", "echo kept");
+    let running = world.task("running", "trap exit TERM; while :; do sleep 0.1; done");
+    let (ended_id, running_id) = (ended.task_id.clone(), running.task_id.clone());
     world.run(async {
-        world.master.run(task);
-        world.master.wait_end(&id).await;
+        world.master.run(ended);
+        world.master.wait_end(&ended_id).await;
+        world.master.run(running);
+        let runs = |r: &TaskReport| r.state == TaskState::Running;
+        world.master.wait_task(&running_id, runs).await;
     });
-    assert_ne!(world.cgroups(), [] as [std::path::PathBuf; 0]);
     world.shut_down();
     let cgroups = world.cgroups();
-    assert_ne!(
-        cgroups,
-        [] as [std::path::PathBuf; 0],
-        "it holds a container"
-    );
-    assert!(world.run_folder().is_some(), "it holds a container");
+    assert_ne!(cgroups, [] as [std::path::PathBuf; 0], "one runs in it");
+    assert!(world.run_folder().is_some(), "one runs");
 
     world.start().expect("it starts again");
-    let folder = world.agent_dir().join("containers/task-t1");
     world.run(async {
-        world.master.want(|desired| desired.tasks.clear());
-        world.master.say(&ToAgent::ForgetTask {
-            task_id: id,
-            instance,
-        });
-        let gone = || (!folder.exists()).then_some(()).ok_or("it is there");
-        until("the task is forgotten", Duration::from_secs(30), gone).expect("it goes");
+        world.master.stop(&running_id);
+        world.master.wait_end(&running_id).await;
     });
     world.shut_down();
     let left: Vec<_> = cgroups.iter().filter(|folder| folder.exists()).collect();
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(world.run_folder(), None);
+
+    world.master.forget_updates();
+    world.start().expect("it starts again");
+    let told = world.run(async {
+        world.master.wait_end(&ended_id).await;
+        let logs = AgentQuery::TaskLogs {
+            task_id: ended_id,
+            log: LogQuery::default(),
+        };
+        world.master.ask(logs).await
+    });
+    assert_eq!(told, "kept\n", "what has ended is kept");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::response::IntoResponse;
 use sutler_api::operation::{OperationKind, OperationState};
-use sutler_api::plugin::PluginState;
+use sutler_api::plugin::{PluginInstanceView, PluginState};
 use sutler_api::volume::VolumeState;
 use sutler_ids::{ErrorKind, Problem, SaidBy};
 use tokio::sync::mpsc;
@@ -396,6 +396,39 @@ async fn plugin_add_tells_a_plugin_that_does_not_come_up() {
         .await;
     assert_eq!(done.status, 1);
     insta::assert_snapshot!("plugin_broken", done.stderr);
+}
+
+#[tokio::test]
+async fn plugin_restart_waits_for_what_comes_after_and_not_for_what_was() {
+    let later = |mut instance: PluginInstanceView| {
+        instance.since += jiff::SignedDuration::from_secs(1);
+        instance
+    };
+    for broken in [false, true] {
+        let fake = Fake::start(move |call| match call.line.as_str() {
+            "POST /v1/plugins/hostpath/restart" => {
+                json(&plugin(vec![instance("web-1", PluginState::Ready)]))
+            }
+            // The agent has not heard of it; then it stops; then it is back.
+            _ if call.before == 0 => json(&plugin(vec![instance("web-1", PluginState::Ready)])),
+            _ if call.before == 1 => json(&plugin(vec![later(instance(
+                "web-1",
+                PluginState::Stopping,
+            ))])),
+            _ if broken => json(&plugin(vec![later(broken_instance("web-1"))])),
+            _ => json(&plugin(vec![later(instance("web-1", PluginState::Ready))])),
+        })
+        .await;
+        let done = fake.sutler(&["plugin", "restart", "hostpath"]).await;
+        let expected = (u8::from(broken), "hostpath\n");
+        assert_eq!(
+            (done.status, done.stdout.as_str()),
+            expected,
+            "{}",
+            done.stderr
+        );
+        assert_eq!(fake.lines().len(), 4, "{:?}", fake.lines());
+    }
 }
 
 #[tokio::test]

@@ -1,14 +1,15 @@
 //! `sutler plugin`: the noun's verbs and their options.
 //!
-//! Adding is in `plugin_add`, texts in `plugin_show`.
+//! Adding is in `plugin_add`, starting again in `plugin_restart`, texts in `plugin_show`.
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
-use sutler_api::plugin::{PluginView, RestartPluginRequest};
+use sutler_api::plugin::PluginView;
 use sutler_ids::{AgentName, PluginName};
 
 use super::logs::{self, LogArgs};
 use super::plugin_add::{self, AddArgs};
+use super::plugin_restart::{self, RestartArgs};
 use super::{Outcome, plugin_show};
 use crate::context::{Context, pretty};
 use crate::failure::{ExitStatus, Failure};
@@ -25,14 +26,6 @@ Examples:
   sutler plugin rm nfs
 
 It refuses while the plugin keeps volumes, and names them (exit status 4).";
-
-const RESTART_EXAMPLES: &str = "\
-Examples:
-  sutler plugin restart nfs
-
-It refuses while volumes of the plugin are in use, and names their tasks (exit status 4).
-With --in-use it restarts all the same. FUSE mounts live in the plugin's own processes: tasks
-that use them get errors from then on and must be started again.";
 
 /// Verbs of `sutler plugin`.
 #[derive(Debug, Subcommand)]
@@ -61,14 +54,8 @@ pub enum PluginVerb {
         log: LogArgs,
     },
     /// Start a plugin again on its nodes
-    #[command(after_help = RESTART_EXAMPLES)]
-    Restart {
-        /// The plugin
-        name: PluginName,
-        /// Also while volumes of it are in use: mounts that live in its processes break
-        #[arg(long)]
-        in_use: bool,
-    },
+    #[command(after_help = plugin_restart::EXAMPLES)]
+    Restart(RestartArgs),
     /// Remove a plugin
     #[command(visible_alias = "remove", after_help = RM_EXAMPLES)]
     Rm(RmArgs),
@@ -109,12 +96,7 @@ pub async fn run(verb: PluginVerb, context: &mut Context) -> Outcome {
             let path = format!("/v1/plugins/{name}/logs{on}");
             return logs::print(context, &path, &log).await;
         }
-        PluginVerb::Restart { name, in_use } => {
-            let path = format!("/v1/plugins/{name}/restart");
-            let request = RestartPluginRequest { in_use };
-            let answer = context.client.post::<PluginView>(&path, &request).await?;
-            context.show(&answer, |plugin, _| plugin_show::line(plugin))?;
-        }
+        PluginVerb::Restart(args) => return plugin_restart::run(args, context).await,
         PluginVerb::Rm(args) => return remove(args, context).await,
     }
     Ok(ExitStatus::OK)

@@ -71,16 +71,18 @@ pub(super) async fn run(args: AddArgs, context: &mut Context) -> Outcome {
         return Ok(ExitStatus::OK);
     }
     if !settled(&answer.value) {
-        answer = wait(context, &name, &args.wait).await?;
+        answer = wait(context, &name, &args.wait, settled).await?;
     }
     context.show(&answer, |plugin, _| format!("{}\n", plugin.name))?;
     tell(context, &answer.value)
 }
 
-async fn wait(
+/// Waits until a plugin is as `is` says, and shows meanwhile how it is.
+pub(super) async fn wait(
     context: &mut Context,
     name: &PluginName,
     wait: &WaitArgs,
+    is: impl Fn(&PluginView) -> bool,
 ) -> Result<Answer<PluginView>, Failure> {
     let waiting = Waiting {
         what: format!("plugin {name} to be ready"),
@@ -92,7 +94,7 @@ async fn wait(
         context,
         &waiting,
         async |client| client.get_waiting::<PluginView>(&path, HOLD).await,
-        |answer| match settled(&answer.value) {
+        |answer| match is(&answer.value) {
             true => Judged::Settled,
             false => Judged::Going(status(&answer.value)),
         },
@@ -185,7 +187,7 @@ fn status(plugin: &PluginView) -> Status {
 }
 
 /// Says how it is on each node; fails with the first trouble.
-fn tell(context: &mut Context, plugin: &PluginView) -> Outcome {
+pub(super) fn tell(context: &mut Context, plugin: &PluginView) -> Outcome {
     for instance in &plugin.instances {
         context.io.note(&plugin_show::instance_line(instance));
     }

@@ -77,6 +77,12 @@ pub(super) async fn grow(args: GrowArgs, context: &mut Context) -> Outcome {
         "volume {} has {} now",
         volume.name, volume.capacity
     ));
+    if let Some(problem) = &volume.problem {
+        context.io.note(&format!(
+            "but not all of it can be used yet: {}; what is next: sutler volume why {}",
+            problem.what, volume.name
+        ));
+    }
     Ok(ExitStatus::OK)
 }
 
