@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sutler_host::blocking::blocking;
 use sutler_store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -89,7 +90,7 @@ impl Agent {
             link.abort();
             if matches!(how, AgentEnd::ShutDown) {
                 // A panic in there is logged and leaves only what a next start uses again.
-                let _ = tokio::task::spawn_blocking(move || leave(&layout)).await;
+                let _ = blocking(move || leave(&layout)).await;
             }
             // Nobody waits when the handle was dropped.
             let _ = ended.send(how);
@@ -104,7 +105,7 @@ impl Agent {
 
 /// Checks the host and opens the journal, away from the async threads.
 async fn prepare(config: AgentConfig) -> Result<(Arc<Host>, Store), StartError> {
-    let prepared = tokio::task::spawn_blocking(move || {
+    let prepared = blocking(move || {
         let host = Host::prepare(&config)?;
         let store = Store::open(&host.layout.journal(), SCHEMA)
             .map_err(|source| StartError::OpenJournal { source })?;

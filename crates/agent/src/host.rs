@@ -140,10 +140,9 @@ impl Host {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(format!("the program is ending: {error}")),
-    }
+    sutler_host::blocking::blocking(work)
+        .await
+        .unwrap_or_else(|none| Err(none.to_string()))
 }
 
 /// Names a task's container.

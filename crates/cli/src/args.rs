@@ -25,12 +25,12 @@ Exit status:
 /// Volumes from any CSI storage plugin on plain Linux machines.
 #[derive(Debug, Parser)]
 #[command(name = "sutler", version, about, after_help = EXAMPLES, max_term_width = 100)]
-#[command(disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(arg_required_else_help = true)]
 pub struct Cli {
     /// Where the master is.
     #[command(flatten)]
     pub connection: Connection,
-    /// Print one JSON document, as the API gives it, instead of text
+    /// Print one JSON document, as the API gives it, instead of text; failures too, on stderr
     #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
     /// What to do.

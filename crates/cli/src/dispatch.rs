@@ -35,7 +35,7 @@ pub async fn run(cli: Cli, mut io: Io, interrupts: Interrupts) -> ExitStatus {
             }
         },
     };
-    finish(outcome, &mut io)
+    finish(outcome, json, &mut io)
 }
 
 async fn with_master(verb: Verb, context: &mut Context) -> Outcome {
@@ -58,12 +58,15 @@ async fn with_master(verb: Verb, context: &mut Context) -> Outcome {
     }
 }
 
-fn finish(outcome: Outcome, io: &mut Io) -> ExitStatus {
+fn finish(outcome: Outcome, json: bool, io: &mut Io) -> ExitStatus {
     match outcome {
         Ok(status) => status,
         Err(Failure::OutputClosed) => ExitStatus::OK,
         Err(Failure::Told(report)) => {
-            let text = report.render(io.colour);
+            let text = match json {
+                true => report.render_json(),
+                false => report.render(io.colour),
+            };
             io.aside(text.as_bytes());
             report.status
         }

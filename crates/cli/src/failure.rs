@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use sutler_ids::{ErrorKind, Problem, SaidBy};
 
-use crate::show::human::printable;
+use crate::show::human::{printable, printable_json};
 
 /// Most causes that are followed: a bound against an error that is its own source.
 const CAUSES_MAX: usize = 16;
@@ -167,6 +167,17 @@ impl Report {
             out.push_str(&line("hint", "36", hint, colour));
         }
         out
+    }
+
+    /// Writes the same as one JSON object on a line: `error`, `causes`, `hint`, `exit_status`.
+    pub fn render_json(&self) -> String {
+        let object = serde_json::json!({
+            "error": self.what,
+            "causes": self.causes,
+            "hint": self.hint,
+            "exit_status": self.status.0,
+        });
+        format!("{}\n", printable_json(&object.to_string()))
     }
 }
 

@@ -10,6 +10,7 @@ pub mod client;
 mod context;
 mod dispatch;
 mod failure;
+mod foreign;
 mod interrupts;
 mod io;
 mod progress;
@@ -55,9 +56,11 @@ pub struct Json(pub bool);
 
 /// Reads the command line. Prints help to stdout and usage errors to stderr itself.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Invocation {
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(mut error) => {
+            foreign::advise(&mut error, &arguments);
             // A closed pipe leaves nobody to tell.
             let _ = error.print();
             return Invocation::Exit(match error.use_stderr() {

@@ -11,6 +11,7 @@ pub mod node;
 pub mod operation;
 pub mod plugin;
 pub mod plugin_add;
+mod plugin_ready;
 pub mod plugin_restart;
 pub mod plugin_show;
 pub mod run;

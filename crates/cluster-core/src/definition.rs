@@ -73,7 +73,10 @@ impl Books {
                 ErrorKind::NotFound,
                 "there is no class to make a volume from, because no plugin was added",
             )
-            .hint("sutler plugin add IMAGE")),
+            .hint(
+                "sutler plugin add IMAGE; or start `sutler up` again: it adds the plugin local, \
+                 if it finds its image",
+            )),
             None => Err(Problem::new(
                 ErrorKind::Invalid,
                 format!("no class is named and none is the default; {listed}"),

@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use sutler_host::blocking::{Ending, blocking};
+
 use super::auth::AuthError;
 use super::digest::Digest;
 use super::kind::ImageErrorKind;
@@ -256,11 +258,10 @@ impl Blame {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ImageError> {
-        match tokio::task::spawn_blocking(work).await {
+        match blocking(work).await {
             Ok(value) => Ok(value),
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_cancelled) => Err(ImageError::Stopping {
+            Err(none) => match none.or_panic() {
+                Err(Ending) => Err(ImageError::Stopping {
                     reference: self.reference(),
                 }),
             },

@@ -28,13 +28,17 @@ fn main() -> ExitCode {
             Interrupts::from_signals(),
         )),
         Invocation::Up(args, connection, json) => {
-            run::daemon(&args.log.clone(), up::serve(*args, connection, json))
+            run::daemon(&args.log.clone(), json, up::serve(*args, connection, json))
         }
-        Invocation::Master(args, connection, json) => {
-            run::daemon(&args.log.clone(), master::serve(*args, connection, json))
-        }
-        Invocation::Agent(args, connection, json) => {
-            run::daemon(&args.log.clone(), agent::serve(*args, connection, json))
-        }
+        Invocation::Master(args, connection, json) => run::daemon(
+            &args.log.clone(),
+            json,
+            master::serve(*args, connection, json),
+        ),
+        Invocation::Agent(args, connection, json) => run::daemon(
+            &args.log.clone(),
+            json,
+            agent::serve(*args, connection, json),
+        ),
     }
 }

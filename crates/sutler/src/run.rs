@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit};
 use sutler_cli::verbs::up::{LogArgs, LogFormat};
-use sutler_cli::{ExitStatus, Failure, Report};
+use sutler_cli::{ExitStatus, Failure, Json, Report};
 use sutler_telemetry::logging::{self, Format};
 use tokio::runtime::Builder;
 
@@ -20,12 +20,16 @@ const THREADS_MAX: usize = 8;
 pub fn client(command: impl Future<Output = ExitStatus>) -> ExitCode {
     match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(command).into(),
-        Err(error) => no_runtime(&error),
+        Err(error) => fail(&Report::of_error(&error), Json(false)),
     }
 }
 
 /// Runs a process that stays, until it ends or cannot go on.
-pub fn daemon(log: &LogArgs, process: impl Future<Output = Result<(), Failure>>) -> ExitCode {
+pub fn daemon(
+    log: &LogArgs,
+    json: Json,
+    process: impl Future<Output = Result<(), Failure>>,
+) -> ExitCode {
     // What is private has a mode of its own; everything else is the same whoever starts us, also
     // what other programs make for us.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
@@ -34,7 +38,7 @@ pub fn daemon(log: &LogArgs, process: impl Future<Output = Result<(), Failure>>)
         LogFormat::Json => Format::Json,
     };
     if let Err(error) = logging::init(format, &log.log_level) {
-        return fail(&Report::of_error(&error).status(ExitStatus::USAGE));
+        return fail(&Report::of_error(&error).status(ExitStatus::USAGE), json);
     }
     raise_descriptors();
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -45,11 +49,11 @@ pub fn daemon(log: &LogArgs, process: impl Future<Output = Result<(), Failure>>)
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return no_runtime(&error),
+        Err(error) => return fail(&Report::of_error(&error), json),
     };
     match runtime.block_on(process) {
         Ok(()) | Err(Failure::OutputClosed) => ExitStatus::OK.into(),
-        Err(Failure::Told(report)) => fail(&report),
+        Err(Failure::Told(report)) => fail(&report, json),
     }
 }
 
@@ -67,11 +71,10 @@ fn raise_descriptors() {
     }
 }
 
-fn no_runtime(error: &std::io::Error) -> ExitCode {
-    fail(&Report::of_error(error))
-}
-
-fn fail(report: &Report) -> ExitCode {
-    say::report(report);
+fn fail(report: &Report, json: Json) -> ExitCode {
+    match json {
+        Json(true) => say::failure(report),
+        Json(false) => say::report(report),
+    }
     report.status.into()
 }

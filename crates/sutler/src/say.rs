@@ -19,6 +19,11 @@ pub fn document(value: &serde_json::Value) {
     let _ = writeln!(out, "{value}").and_then(|()| out.flush());
 }
 
+/// Writes a failure to stderr as one JSON object.
+pub fn failure(report: &Report) {
+    let _ = std::io::stderr().write_all(report.render_json().as_bytes());
+}
+
 /// Writes a failure to stderr.
 pub fn report(report: &Report) {
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|text| !text.is_empty());

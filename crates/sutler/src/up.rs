@@ -5,9 +5,11 @@
 //! containers keep running and the next start takes them over.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::json;
 use sutler_agent::{Agent, AgentConfig, AgentEnd, AgentHandle};
+use sutler_api::task::TaskView;
 use sutler_cli::client::Client;
 use sutler_cli::client::connection::Connection;
 use sutler_cli::verbs::up::UpArgs;
@@ -22,6 +24,9 @@ use crate::{agent, checks, host, master, notify, say};
 /// What to try first, once a class is there.
 const NEXT: &str = "  next: sutler run -v hello:1G:/data busybox -- sh -c \
                     'date >> /data/log; cat /data/log'";
+
+/// How long the question what goes on may take.
+const TELL_MAX: Duration = Duration::from_secs(1);
 
 /// Serves until asked to end.
 ///
@@ -144,6 +149,7 @@ impl Serving {
     async fn end(self, why: Why) -> Result<(), Failure> {
         match why {
             Why::Asked => {
+                self.tell_what_goes_on().await;
                 let agent = agent::ended(self.agent.shutdown().await);
                 master::ended(self.master.shutdown().await).and(agent)
             }
@@ -156,6 +162,26 @@ impl Serving {
                 master::ended(end).and(agent)
             }
         }
+    }
+
+    /// Says that containers outlive us, if there are any: nothing stops them while we are away.
+    async fn tell_what_goes_on(&self) {
+        let asked = self.client.get::<Vec<TaskView>>("/v1/tasks");
+        // Our own master; one that does not answer at once must not hold the end up.
+        let Ok(Ok(tasks)) = tokio::time::timeout(TELL_MAX, asked).await else {
+            return;
+        };
+        let live = |task: &&TaskView| !task.state.is_terminal();
+        let count = tasks.value.iter().filter(live).count();
+        let what = match count {
+            0 => return,
+            1 => "1 task goes".to_owned(),
+            more => format!("{more} tasks go"),
+        };
+        say::line(&format!(
+            "  {what} on without us, and nothing stops what runs meanwhile; the next `sutler up` \
+             takes over"
+        ));
     }
 
     /// Makes the announcement of the moment in which the agent is connected.

@@ -76,14 +76,14 @@ where
         false => None,
     };
     let host = Arc::clone(host);
-    let done = tokio::task::spawn_blocking(move || {
+    let done = sutler_host::blocking::blocking(move || {
         let _held = held;
         work(&host)
     });
-    done.await.unwrap_or_else(|panic| {
+    done.await.unwrap_or_else(|none| {
         Err(Refusal {
             code: Code::Internal,
-            text: format!("the call broke: {panic}"),
+            text: format!("the call broke: {none}"),
         })
     })
 }

@@ -42,8 +42,8 @@ impl Subject {
             self.wanted.name.clone(),
             self.wanted.definition.needs.clone(),
         );
-        let checked = tokio::task::spawn_blocking(move || check_needs(&name, &needs)).await;
-        checked.unwrap_or_else(|error| Err(self.folder("checked", &error.to_string())))?;
+        let checked = sutler_host::blocking::blocking(move || check_needs(&name, &needs)).await;
+        checked.unwrap_or_else(|none| Err(self.folder("checked", &none.to_string())))?;
         for dir in [&filled.state_dir, &filled.socket_dir, &filled.volumes_dir] {
             make_private_dir(dir).map_err(|error| {
                 self.folder(

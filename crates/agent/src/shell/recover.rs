@@ -225,12 +225,12 @@ impl Shell {
 
 async fn load(ground: &Arc<Ground>) -> Result<Journal, ShellEnd> {
     let store = ground.store.clone();
-    let loaded = tokio::task::spawn_blocking(move || Journal::load(&store)).await;
+    let loaded = sutler_host::blocking::blocking(move || Journal::load(&store)).await;
     match loaded {
         Ok(Ok(journal)) => Ok(journal),
         Ok(Err(source)) => Err(ShellEnd::Fatal(StartError::LoadJournal { source })),
-        Err(error) => Err(ShellEnd::Fatal(StartError::Adopt {
-            cause: error.to_string(),
+        Err(none) => Err(ShellEnd::Fatal(StartError::Adopt {
+            cause: none.to_string(),
         })),
     }
 }

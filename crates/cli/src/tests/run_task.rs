@@ -362,7 +362,11 @@ async fn stop_waits_for_the_end() {
     .await;
     let done = fake.sutler(&["task", "stop", "web"]).await;
     assert_eq!((done.status, done.stdout.as_str()), (0, "web\n"));
-    assert_eq!(done.stderr, "task web: releasing\n");
+    assert_eq!(
+        done.stderr,
+        "task web has its stop signal; it is killed if it has not ended after its grace\n\
+         task web: releasing\n"
+    );
 }
 
 #[tokio::test]

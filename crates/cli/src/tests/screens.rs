@@ -145,7 +145,11 @@ fn every_verb_has_examples_or_needs_none() {
     command.build();
     let mut open = vec![&command];
     while let Some(verb) = open.pop() {
-        open.extend(verb.get_subcommands());
+        // The parser's own `help` repeats every verb.
+        open.extend(
+            verb.get_subcommands()
+                .filter(|verb| verb.get_name() != "help"),
+        );
         let plain = verb.has_subcommands() || PLAIN.contains(&verb.get_name());
         let examples = verb
             .get_after_help()

@@ -5,14 +5,14 @@ use std::time::Duration;
 use axum::response::IntoResponse;
 use sutler_api::operation::{OperationKind, OperationState};
 use sutler_api::plugin::{PluginInstanceView, PluginState};
-use sutler_api::volume::VolumeState;
-use sutler_ids::{ErrorKind, Problem, SaidBy};
+use sutler_api::volume::{ClassView, VolumeState};
+use sutler_ids::{ClassName, ErrorKind, Problem, SaidBy};
 use tokio::sync::mpsc;
 
 use super::fake::rests;
 use super::fake::{Captured, Fake, json, not_found, refuse, sutler};
 use super::sample::{
-    UUID, accepted, broken_instance, instance, operation, plugin, problem, volume,
+    UUID, accepted, broken_instance, class, exited, instance, operation, plugin, problem, volume,
 };
 
 const CREATE: [&str; 5] = ["volume", "create", "data", "--size", "10G"];
@@ -487,6 +487,7 @@ async fn a_definition_without_name_is_named_like_its_file() {
 async fn plugin_rm_waits_until_it_has_left_the_books() {
     let fake = Fake::start(|call| match call.line.as_str() {
         "DELETE /v1/plugins/hostpath" => json(&serde_json::json!({})),
+        "GET /v1/classes" => json(&[class()]),
         _ if call.before < 2 => json(&plugin(vec![instance("web-1", PluginState::Stopping)])),
         _ => not_found(call),
     })
@@ -498,7 +499,155 @@ async fn plugin_rm_waits_until_it_has_left_the_books() {
         "{}",
         done.stderr
     );
-    assert_eq!(fake.lines().len(), 4);
+    assert_eq!(done.stderr, "plugin hostpath: stopping on web-1\n");
+    assert_eq!(fake.lines().len(), 6);
+}
+
+#[tokio::test]
+async fn plugin_rm_says_which_class_is_the_default_now_and_what_brings_local_back() {
+    let other = || ClassView {
+        name: ClassName::new("nfs").unwrap(),
+        ..class()
+    };
+    for (after, told) in [
+        (vec![class()], ""),
+        (
+            vec![other()],
+            "volumes without --class are made from class nfs now, no longer from local\n",
+        ),
+        (
+            vec![ClassView {
+                default: false,
+                ..other()
+            }],
+            "no class is the default any more, as local was: name one with --class\n",
+        ),
+    ] {
+        let fake = Fake::start(move |call| match call.line.as_str() {
+            "DELETE /v1/plugins/local" => json(&serde_json::json!({})),
+            "GET /v1/classes" if call.before == 0 => json(&[class()]),
+            "GET /v1/classes" => json(&after),
+            _ => not_found(call),
+        })
+        .await;
+        let done = fake.sutler(&["plugin", "rm", "local"]).await;
+        assert_eq!((done.status, done.stdout.as_str()), (0, "local\n"));
+        let (first, rest) = done.stderr.split_once('\n').unwrap();
+        assert!(first.contains("--no-local"), "{first}");
+        assert_eq!(rest, told);
+    }
+}
+
+/// A master that refuses to make anything until the plugin `local` of web-1, which is in these
+/// states one after another, is ready.
+async fn coming_up(states: &'static [PluginState]) -> Fake {
+    Fake::start(move |call| {
+        let at = |question: usize| {
+            let state = states[question.min(states.len() - 1)];
+            match state {
+                PluginState::BackingOff => broken_instance("web-1"),
+                state => instance("web-1", state),
+            }
+        };
+        let refused = Problem::new(ErrorKind::Unavailable, "plugin local is ready nowhere");
+        let ready = states.last() == Some(&PluginState::Ready);
+        match call.line.as_str() {
+            "POST /v1/volumes" if call.before > 0 && ready => {
+                json(&accepted(VolumeState::Creating))
+            }
+            "POST /v1/tasks" if call.before > 0 && ready => json(&exited(7)),
+            "POST /v1/volumes" | "POST /v1/tasks" => refuse(503, &refused),
+            "GET /v1/classes" => json(&[class()]),
+            "GET /v1/plugins/local" => json(&plugin(vec![at(0)])),
+            "GET /v1/plugins/local?until=ready" => json(&plugin(vec![at(call.before)])),
+            "GET /v1/volumes/data" => json(&volume("data", VolumeState::Ready)),
+            line if line == format!("GET /v1/operations/{UUID}") => json(&operation(
+                OperationKind::CreateVolume,
+                OperationState::Finished,
+            )),
+            _ => not_found(call),
+        }
+    })
+    .await
+}
+
+const WITH_VOLUME: [&str; 4] = ["run", "-v", "data:1G:/data", "busybox"];
+
+#[tokio::test]
+async fn what_needs_a_plugin_on_its_way_up_waits_for_it() {
+    let states = &[
+        PluginState::Starting,
+        PluginState::Probing,
+        PluginState::Ready,
+    ];
+    let fake = coming_up(states).await;
+    let done = fake.sutler(&CREATE).await;
+    let told = (done.status, done.stdout.as_str());
+    assert_eq!(told, (0, "data\n"), "{}", done.stderr);
+    assert!(
+        done.stderr
+            .starts_with("plugin hostpath: starting on web-1\n")
+    );
+    let fake = coming_up(states).await;
+    let done = fake.sutler(&WITH_VOLUME).await;
+    assert_eq!(done.status, 7, "{}", done.stderr);
+}
+
+#[tokio::test]
+async fn what_needs_a_plugin_that_fails_is_told_so_at_once() {
+    for states in [
+        &[PluginState::BackingOff][..],
+        &[PluginState::NotReady],
+        &[PluginState::Starting, PluginState::BackingOff],
+    ] {
+        let fake = coming_up(states).await;
+        for (arguments, status) in [(&CREATE[..], 1), (&WITH_VOLUME[..], 125)] {
+            let done = fake.sutler(arguments).await;
+            assert_eq!(done.status, status, "{states:?}");
+            let what = "error: plugin local is ready nowhere\n";
+            assert!(done.stderr.ends_with(what), "{}", done.stderr);
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_waits_for_a_plugin_that_is_told_not_to_or_comes_up_elsewhere() {
+    for extra in [&["--no-wait"][..], &["--agent", "web-2"]] {
+        let fake = coming_up(&[PluginState::Starting]).await;
+        let done = fake.sutler(&[&CREATE[..], extra].concat()).await;
+        assert_eq!(done.status, 1, "{}", done.stderr);
+        let waited = fake.lines().iter().any(|line| line.contains("until=ready"));
+        assert!(!waited, "{:?}", fake.lines());
+    }
+}
+
+#[tokio::test]
+async fn a_wait_for_a_plugin_that_is_left_gives_the_refusal_for_nothing_was_accepted() {
+    let fake = coming_up(&[PluginState::Starting]).await;
+    let limited = fake
+        .sutler(&[&CREATE[..], &["--timeout", "1s"]].concat())
+        .await;
+    assert_eq!(limited.status, 1, "{}", limited.stderr);
+    assert!(
+        limited
+            .stderr
+            .ends_with("error: plugin local is ready nowhere\n")
+    );
+}
+
+#[tokio::test]
+async fn a_failure_is_a_json_object_where_json_is_asked_for() {
+    let fake = Fake::start(|_| refuse(409, &problem())).await;
+    let done = fake.sutler(&["--json", "volume", "ls"]).await;
+    let told: serde_json::Value = serde_json::from_str(&done.stderr).unwrap();
+    assert_eq!((done.status, done.stdout.as_str()), (1, ""));
+    let expected = serde_json::json!({
+        "error": problem().what,
+        "causes": ["plugin local says:\nResourceExhausted: need 10G,\nhave 3G"],
+        "hint": "sutler class ls",
+        "exit_status": 1,
+    });
+    assert_eq!(told, expected);
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use sutler_api::plugin::PluginView;
-use sutler_ids::{AgentName, PluginName};
+use sutler_api::volume::ClassView;
+use sutler_ids::{AgentName, ClassName, PluginName};
 
 use super::logs::{self, LogArgs};
 use super::plugin_add::{self, AddArgs};
@@ -26,6 +27,9 @@ Examples:
   sutler plugin rm nfs
 
 It refuses while the plugin keeps volumes, and names them (exit status 4).";
+
+/// The plugin that `sutler up` adds by itself.
+const LOCAL: &str = "local";
 
 /// Verbs of `sutler plugin`.
 #[derive(Debug, Subcommand)]
@@ -104,6 +108,7 @@ pub async fn run(verb: PluginVerb, context: &mut Context) -> Outcome {
 
 async fn remove(args: RmArgs, context: &mut Context) -> Outcome {
     let path = format!("/v1/plugins/{}", args.name);
+    let before = default_class(context).await;
     let answer = context.client.delete::<Value>(&path).await?;
     if !args.wait.no_wait {
         gone(context, &args, &path).await?;
@@ -112,7 +117,30 @@ async fn remove(args: RmArgs, context: &mut Context) -> Outcome {
         true => context.io.line(&pretty(&answer.raw))?,
         false => context.io.line(args.name.as_str())?,
     }
+    if args.name.as_str() == LOCAL {
+        context.io.note(
+            "the next start of `sutler up` adds it again, unless it is given --no-local or finds \
+             no image",
+        );
+    }
+    match (before, default_class(context).await) {
+        (Some(old), Some(new)) if old != new => context.io.note(&format!(
+            "volumes without --class are made from class {new} now, no longer from {old}"
+        )),
+        (Some(old), None) => context.io.note(&format!(
+            "no class is the default any more, as {old} was: name one with --class"
+        )),
+        _ => {}
+    }
     Ok(ExitStatus::OK)
+}
+
+/// The class that is used when none is named. That it cannot be told keeps nothing from going on.
+async fn default_class(context: &Context) -> Option<ClassName> {
+    let classes = context.client.get::<Vec<ClassView>>("/v1/classes").await;
+    let mut classes = classes.ok()?.value.into_iter();
+    let class = classes.find(|class| class.default)?;
+    Some(class.name)
 }
 
 /// Waits until the plugin has left the books.

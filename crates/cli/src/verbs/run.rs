@@ -14,6 +14,7 @@ use sutler_ids::Bytes;
 use sutler_ids::{AgentName, TaskId};
 use tokio::sync::mpsc;
 
+use super::plugin_ready::{self, Asked};
 use super::run_watch::{Output, Seen, TOLD_MAX, follow_output, follow_task, query_of, status};
 use super::{Outcome, run_end};
 use crate::client::Answer;
@@ -136,16 +137,22 @@ impl RunArgs {
 /// never taken for the container's.
 pub async fn run(args: RunArgs, context: &mut Context) -> Outcome {
     let request = args.request();
-    if args.detach {
-        let answer = context
-            .client
-            .post::<TaskView>("/v1/tasks", &request)
-            .await?;
-        return detach(args, answer, context).await;
+    let made = request
+        .volumes
+        .iter()
+        .filter(|volume| volume.size.is_some());
+    let asked = Asked {
+        path: "/v1/tasks",
+        body: &request,
+        classes: made.map(|volume| volume.class.as_ref()).collect(),
+        node: request.agent.as_ref(),
+        patience: (!args.no_wait).then_some(args.timeout),
+    };
+    let answer = plugin_ready::post(context, asked).await;
+    match args.detach {
+        true => detach(args, answer?, context).await,
+        false => attached(answer.map_err(platform)?, context).await,
     }
-    let answer = context.client.post::<TaskView>("/v1/tasks", &request).await;
-    let answer = answer.map_err(|error| platform(error.into()))?;
-    attached(answer, context).await
 }
 
 /// Gives a failure the exit status that no container's can be mistaken for.

@@ -100,6 +100,10 @@ async fn stop(args: StopArgs, context: &mut Context) -> Outcome {
         .post_empty::<TaskView>(&format!("{path}/stop"))
         .await?;
     if !args.wait.no_wait && !answer.value.state.is_terminal() {
+        context.io.note(&format!(
+            "task {} has its stop signal; it is killed if it has not ended after its grace",
+            args.id
+        ));
         let waiting = Waiting {
             what: format!("task {} to end", args.id),
             look_again: format!("sutler task show {}", args.id),

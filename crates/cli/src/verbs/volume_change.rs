@@ -9,6 +9,7 @@ use sutler_ids::VolumeName;
 
 use super::Outcome;
 use super::operation::kind_text;
+use super::plugin_ready::{self, Asked};
 use super::volume::{CreateArgs, GrowArgs, RmArgs};
 use crate::client::{Answer, CallError};
 use crate::context::{Context, pretty};
@@ -47,10 +48,14 @@ pub(super) async fn create(args: CreateArgs, context: &mut Context) -> Outcome {
         fs_type: args.fs_type,
         agent: args.agent,
     };
-    let accepted = context
-        .client
-        .post::<Accepted>("/v1/volumes", &request)
-        .await?;
+    let asked = Asked {
+        path: "/v1/volumes",
+        body: &request,
+        classes: vec![request.class.as_ref()],
+        node: request.agent.as_ref(),
+        patience: (!args.wait.no_wait).then_some(args.wait.timeout),
+    };
+    let accepted: Answer<Accepted> = plugin_ready::post(context, asked).await?;
     if args.wait.no_wait {
         return show_accepted(context, &accepted);
     }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sutler_host::blocking::blocking;
 use sutler_ids::{PluginName, VolumeId};
 use sutler_volume_core::{CallId, Mount, Seen};
 use tokio::sync::{Notify, Semaphore};
@@ -79,13 +80,13 @@ impl PluginLooks {
             return not_known(&path, raw);
         };
         // Both are held until the thread is free again, however long nobody waits for it.
-        let looking = tokio::task::spawn_blocking(move || {
+        let looking = blocking(move || {
             let _held = (permit, place);
             look()
         });
         match timeout_at(until, looking).await {
             Ok(Ok(seen)) => seen,
-            Ok(Err(broken)) => not_known(&path, broken.to_string()),
+            Ok(Err(none)) => not_known(&path, none.to_string()),
             Err(_elapsed) => not_known(
                 &path,
                 format!("its file system has not answered within {:?}", self.within),

@@ -135,6 +135,8 @@ fn sigterm_ends_the_program_and_leaves_containers_running() {
     let init = start_writer(&world);
     let status = world.agent(0).terminate(SOON).unwrap();
     assert!(status.success(), "{status}");
+    let log = world.agent(0).log();
+    assert!(log.contains("1 task goes on without us"), "{log}");
     assert_eq!(init_of(&world, "writer"), Some(init));
     world.start_all().unwrap();
     world.wait_ready().unwrap();

@@ -86,6 +86,8 @@ fn a_second_program_on_one_state_folder_is_refused() {
     let folder = world.state_dir().display().to_string();
     let told = world.sutler(&["up", "--listen", "127.0.0.1:0", "--no-local"]);
     told.expect(1, &["error:", &folder]);
+    let told = world.sutler(&["--json", "up", "--listen", "127.0.0.1:0", "--no-local"]);
+    told.expect(1, &["{\"", "\"exit_status\":1", &folder]);
     world.ok(&["volume", "create", "data", "--size", "64M"]);
 }
 
