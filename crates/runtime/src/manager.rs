@@ -256,9 +256,9 @@ impl Containers {
         command
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| is_passed_on(name)));
-        failpoint::hit("containers.start.spawn_shim.before");
+        failpoint::hit("container.start.spawn_shim.before");
         let shim = command.spawn();
-        failpoint::hit("containers.start.spawn_shim.after");
+        failpoint::hit("container.start.spawn_shim.after");
         shim
     }
 }
@@ -303,7 +303,7 @@ fn prepare(config: &ContainersConfig, spec: &ContainerSpec) -> Result<File, Star
     };
     let folder = Folder::at(config.containers_dir.join(id.as_str()));
     let written = (|| {
-        failpoint::hit("containers.start.folder.before");
+        failpoint::hit("container.start.folder.before");
         if !folder.create()? {
             return Ok(None);
         }
@@ -312,7 +312,7 @@ fn prepare(config: &ContainersConfig, spec: &ContainerSpec) -> Result<File, Star
         let lock = folder.lock_start()?;
         folder.write(folder::SPEC, &record)?;
         folder.write(folder::CONFIG, &oci)?;
-        failpoint::hit("containers.start.folder.after");
+        failpoint::hit("container.start.folder.after");
         Ok(Some(lock))
     })();
     match written {

@@ -214,7 +214,7 @@ fn remove_rest(id: &ContainerId, folder: &Folder, current: &Runc) -> Result<(), 
     // A spec torn by a power cut names no cgroup, and after a restart there is none.
     let spec = folder.read::<SpecRecord>(folder::SPEC).ok().flatten();
     let runtime = spec.as_ref().map_or(current, |record| &record.runtime);
-    failpoint::hit("containers.remove.runtime.before");
+    failpoint::hit("container.remove.runtime.before");
     if runtime.has_state(id) {
         runtime
             .delete(id, true)
@@ -223,7 +223,7 @@ fn remove_rest(id: &ContainerId, folder: &Folder, current: &Runc) -> Result<(), 
                 source,
             })?;
     }
-    failpoint::hit("containers.remove.cgroup.before");
+    failpoint::hit("container.remove.cgroup.before");
     if let Some(record) = &spec {
         let cleared = cgroup::clear(&record.spec.cgroup_path());
         cleared.map_err(
@@ -234,11 +234,11 @@ fn remove_rest(id: &ContainerId, folder: &Folder, current: &Runc) -> Result<(), 
             },
         )?;
     }
-    failpoint::hit("containers.remove.folder.before");
+    failpoint::hit("container.remove.folder.before");
     remove_tree(folder.path()).map_err(|source| ContainerError::DeleteFolder {
         id: id.clone(),
         source,
     })?;
-    failpoint::hit("containers.remove.folder.after");
+    failpoint::hit("container.remove.folder.after");
     Ok(())
 }

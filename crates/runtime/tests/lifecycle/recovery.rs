@@ -282,11 +282,11 @@ enum Found {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_killed_at_any_step_the_rest_is_found_and_removed() {
     let places = [
-        ("containers.start.folder.before", Found::Nothing),
-        ("containers.start.folder.after", Found::NeverStarted),
-        ("containers.start.spawn_shim.before", Found::NeverStarted),
+        ("container.start.folder.before", Found::Nothing),
+        ("container.start.folder.after", Found::NeverStarted),
+        ("container.start.spawn_shim.before", Found::NeverStarted),
         // The shim is on its way and needs nobody.
-        ("containers.start.spawn_shim.after", Found::Exited),
+        ("container.start.spawn_shim.after", Found::Exited),
         ("shim.start.create.before", Found::NeverStarted),
         ("shim.start.create.after", Found::NeverStarted),
         // The command may have run: nobody can tell any more.
