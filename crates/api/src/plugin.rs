@@ -22,6 +22,10 @@ pub struct AddPluginRequest {
     /// Nodes it runs on; all when empty.
     #[serde(default)]
     pub on: Vec<AgentName>,
+    /// A change starts the plugin again: also while volumes of it are in use, whose mounts may
+    /// live in its processes.
+    #[serde(default)]
+    pub in_use: bool,
 }
 
 /// A request to start a plugin again: `POST /v1/plugins/{name}/restart`.

@@ -1,5 +1,7 @@
 //! Plugins: adding, changing and removing them.
 
+use std::collections::BTreeSet;
+
 use sutler_api::agent::ToAgent;
 use sutler_api::plugin::AddPluginRequest;
 use sutler_api::volume::VolumeState;
@@ -66,7 +68,12 @@ impl Books {
     fn dependents_of(&self, name: &PluginName) -> Vec<String> {
         let named = |volume: &VolumeRecord| {
             let view = self.volume_view(volume);
-            let tasks = join(view.holders.iter().map(|holder| &holder.task_id));
+            // A task that was accepted may hold it before its node says so.
+            let accepted = self
+                .holders_of(view.volume_id)
+                .map(|task| &task.spec.task_id);
+            let told = view.holders.iter().map(|holder| &holder.task_id);
+            let tasks = join(accepted.chain(told).collect::<BTreeSet<_>>());
             let untold = !self.live.volumes.contains_key(&volume.spec.volume_id);
             match (tasks.is_empty(), untold || !at_rest(view.state)) {
                 (false, _) => Some(format!("{} (task {tasks})", view.name)),
@@ -75,6 +82,21 @@ impl Books {
             }
         };
         self.volumes_of(name).filter_map(named).collect()
+    }
+
+    /// Refuses while volumes are, or may be, in use through a plugin that would start again:
+    /// their mounts may live in its processes.
+    fn check_idle(&self, name: &PluginName, anyway: &str) -> Result<(), Problem> {
+        let used = self.dependents_of(name);
+        if used.is_empty() {
+            return Ok(());
+        }
+        let what = format!("plugin {name} has volumes in use: {}", some(&used));
+        let hint = format!(
+            "end those tasks first; or {anyway}, which breaks mounts that live in the plugin's own \
+             processes"
+        );
+        Err(Problem::new(ErrorKind::Conflict, what).hint(hint))
     }
 
     pub(crate) fn plugin_called(&self, name: &PluginName) -> Result<&PluginRecord, Problem> {
@@ -102,13 +124,17 @@ impl Turn<'_> {
             added_at: self.now,
         };
         self.books.check_plugin(&record)?;
-        self.reply(Reply::Plugin(record.name.clone()));
         let old = self.books.durable.plugins.get(&record.name);
         record.restart = old.map_or(0, |old| old.restart);
         let same = old.is_some_and(|old| {
             let (old, new) = ((&old.definition, &old.set, &old.on, old.removing), &record);
             old == (&new.definition, &new.set, &new.on, new.removing)
         });
+        if !same && !request.in_use {
+            self.books
+                .check_idle(&record.name, "the same with --in-use")?;
+        }
+        self.reply(Reply::Plugin(record.name.clone()));
         if same {
             return Ok(());
         }
@@ -131,13 +157,9 @@ impl Turn<'_> {
         in_use: bool,
     ) -> Result<(), Problem> {
         let record = self.books.plugin_called(name)?.clone();
-        let used = self.books.dependents_of(name);
-        if !used.is_empty() && !in_use {
-            let what = format!("plugin {name} has volumes in use: {}", some(&used));
-            return Err(Problem::new(ErrorKind::Conflict, what).hint(format!(
-                "end those tasks first; or sutler plugin restart {name} --in-use, which breaks \
-                 mounts that live in the plugin's own processes"
-            )));
+        if !in_use {
+            let anyway = format!("sutler plugin restart {name} --in-use");
+            self.books.check_idle(name, &anyway)?;
         }
         self.reply(Reply::Plugin(name.clone()));
         let restart = record.restart + 1;

@@ -101,6 +101,8 @@ async fn added_and_ready(client: &Client, image: &Path) -> Result<PluginView, Re
         definition,
         set: BTreeMap::new(),
         on: Vec::new(),
+        // Its mounts are the kernel's: they stand while it is away.
+        in_use: true,
     };
     let mut plugin = client
         .post::<PluginView>("/v1/plugins", &request)

@@ -25,7 +25,8 @@ Examples:
   sutler plugin add oci-archive:./driver.tar --name mine
 
 A definition is a TOML file; see docs/plugins.md. An image alone works for a plugin that
-listens where CSI_ENDPOINT says. The same name again changes the plugin in place.";
+listens where CSI_ENDPOINT says. The same name again changes the plugin, which starts it again:
+refused while volumes of it are in use, but for --in-use (exit status 4).";
 
 /// Options of `sutler plugin add`.
 #[derive(Debug, Args)]
@@ -42,6 +43,9 @@ pub struct AddArgs {
     /// A node it should run on; may be repeated [default: all]
     #[arg(long, value_name = "NODE")]
     pub on: Vec<AgentName>,
+    /// Change it also while volumes of it are in use: mounts that live in its processes break
+    #[arg(long)]
+    pub in_use: bool,
     /// Of waiting.
     #[command(flatten)]
     pub wait: WaitArgs,
@@ -61,6 +65,7 @@ pub(super) async fn run(args: AddArgs, context: &mut Context) -> Outcome {
         definition,
         set,
         on: args.on,
+        in_use: args.in_use,
     };
     let mut answer = context
         .client

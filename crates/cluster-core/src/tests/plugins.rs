@@ -16,6 +16,7 @@ fn on(nodes: &[&str]) -> AddPluginRequest {
         definition: PluginDefinition::of_image("local"),
         set: BTreeMap::new(),
         on: nodes.iter().map(|name| name.parse().unwrap()).collect(),
+        in_use: false,
     }
 }
 
@@ -39,6 +40,28 @@ fn the_same_definition_again_changes_nothing_and_another_is_an_upgrade() {
         PluginState::Waiting,
         "the old report is stale"
     );
+}
+
+#[test]
+fn a_change_starts_a_plugin_again_in_use_only_when_that_is_said() {
+    let (mut world, a) = World::with_local();
+    world.created(a, "data");
+    world.run_on("job", "data", false).unwrap();
+    world.sent_words();
+    world.add("local").unwrap();
+    let mut changed = on(&[]);
+    changed.definition.lanes = std::num::NonZeroU32::new(9).unwrap();
+    let mut change = |in_use: bool| {
+        changed.in_use = in_use;
+        let told = world.request(Request::AddPlugin(Box::new(changed.clone())));
+        (told, world.sent_words())
+    };
+    let (told, sent) = change(false);
+    refused(told, ErrorKind::Conflict, &["data (task job)", "--in-use"]);
+    assert_eq!(sent, Vec::<String>::new());
+    let (told, sent) = change(true);
+    told.unwrap();
+    assert_eq!(sent, ["plugins"]);
 }
 
 #[test]

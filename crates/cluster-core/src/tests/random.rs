@@ -212,7 +212,10 @@ impl Run {
             Act::AddPlugin { lanes } => {
                 let mut definition = sutler_api::definition::PluginDefinition::of_image("local");
                 definition.lanes = std::num::NonZeroU32::MIN.saturating_add(u32::from(lanes));
-                world.add_definition(definition).unwrap();
+                // Refused while something uses it, unless that is said.
+                let in_use = lanes == 3;
+                let told = world.change_definition(definition, in_use);
+                assert!(told.is_ok() || !in_use, "{told:?}");
             }
             Act::RemovePlugin => {
                 let name = "local".parse().unwrap();

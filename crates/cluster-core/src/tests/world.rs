@@ -180,8 +180,18 @@ impl World {
     }
 
     pub fn add_definition(&mut self, definition: PluginDefinition) -> Result<Reply, Problem> {
+        self.change_definition(definition, false)
+    }
+
+    /// Adds a definition, also in place of one that is in use if that is said.
+    pub fn change_definition(
+        &mut self,
+        definition: PluginDefinition,
+        in_use: bool,
+    ) -> Result<Reply, Problem> {
         self.request(Request::AddPlugin(Box::new(
             sutler_api::plugin::AddPluginRequest {
+                in_use,
                 definition,
                 set: BTreeMap::new(),
                 on: Vec::new(),
