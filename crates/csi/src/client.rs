@@ -128,6 +128,7 @@ impl PluginClient {
     /// Counts the calls other than Probe that the plugin answered over this client and its
     /// clones, refusals included: each was a sign of life.
     pub fn answers(&self) -> u64 {
+        // Relaxed, here and where it grows: it is compared with its own past alone.
         self.answers.load(Ordering::Relaxed)
     }
 

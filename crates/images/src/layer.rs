@@ -118,6 +118,7 @@ impl Budget {
 
     fn take(&self, bytes: u64) -> Result<(), LimitHit> {
         let reduce = |left: u64| left.checked_sub(bytes);
+        // Relaxed: nothing else is read by what this counter says.
         self.left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, reduce)
             .map(drop)

@@ -104,6 +104,7 @@ impl Writer {
     }
 
     pub(crate) fn commits(&self) -> u64 {
+        // Relaxed, here and where it grows: a figure for metrics, which orders nothing.
         self.commits.load(Ordering::Relaxed)
     }
 

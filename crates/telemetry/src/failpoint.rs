@@ -45,6 +45,7 @@ pub fn hit(name: &str) {
     let Some(fatal) = armed.fatal.as_ref().filter(|fatal| fatal.name == name) else {
         return;
     };
+    // The strongest, for nobody waits here: the count decides which hit is the last.
     if fatal.hits.fetch_add(1, Ordering::SeqCst) + 1 == fatal.at_hit {
         if fatal.stops_only {
             stop_self();

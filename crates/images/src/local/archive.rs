@@ -286,6 +286,7 @@ fn spool(
     limits: &ImageLimits,
 ) -> Result<Section, LocalError> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
+    // Relaxed: each number is given once, and its order means nothing.
     let path = dir.join(format!("spool-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
     let failed = |source| LocalError::Spool {
         path: path.clone(),

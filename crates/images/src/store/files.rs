@@ -86,6 +86,7 @@ impl Paths {
 
     /// A name that nobody uses, in a folder of the store.
     pub(super) fn temporary(&self, dir: &Path) -> PathBuf {
+        // Relaxed: each number is given once, and its order means nothing.
         dir.join(format!(
             "{TEMPORARY}{}",
             self.next_temporary.fetch_add(1, Ordering::Relaxed)
