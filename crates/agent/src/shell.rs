@@ -21,10 +21,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sutler_api::Timestamp;
 use sutler_api::agent::Update;
-use sutler_ids::Problem;
+use sutler_host::clock;
 use sutler_ids::{AgentId, PluginName, TaskId};
+use sutler_ids::{Now, Problem};
 use sutler_node_core::plugin::PluginEvent;
 use sutler_node_core::task::{TaskEvent, VolumeAt};
 use sutler_providers::storage::{StorageEvent, StorageHandle};
@@ -332,7 +332,7 @@ impl Shell {
         self.identity.map(|identity| identity.agent_id)
     }
 
-    fn now() -> Timestamp {
-        Timestamp::now()
+    fn now() -> Now {
+        clock::now()
     }
 }

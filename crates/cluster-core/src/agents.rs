@@ -7,7 +7,7 @@ use sutler_ids::{ErrorKind, Problem};
 use uuid::Uuid;
 
 use crate::books::{LiveAgent, Turn};
-use crate::record::{AgentRecord, Change, VolumePhase};
+use crate::record::{AgentRecord, Change};
 use crate::step::{Effect, Reply, Subject};
 
 impl Turn<'_> {
@@ -21,7 +21,7 @@ impl Turn<'_> {
             version: register.version,
             cpus: register.cpus,
             memory: register.memory,
-            admitted_at: old.map_or(self.now, |old| old.admitted_at),
+            admitted_at: old.map_or(self.now.wall, |old| old.admitted_at),
         };
         if old != Some(&record) {
             let another_run = old.is_some_and(|old| old.incarnation != record.incarnation);
@@ -30,7 +30,7 @@ impl Turn<'_> {
                 self.close_stream(agent_id);
             }
         }
-        let now = self.now;
+        let now = self.now.wall;
         let live = &mut self.books.live.agents;
         live.entry(agent_id)
             .or_insert_with(|| LiveAgent::disconnected(now));
@@ -98,7 +98,7 @@ impl Turn<'_> {
     ) -> Result<(), Problem> {
         self.check_incarnation(agent_id, incarnation)?;
         self.close_stream(agent_id);
-        let now = self.now;
+        let now = self.now.wall;
         let live = self.books.live.agents.entry(agent_id);
         let live = live.or_insert_with(|| LiveAgent::disconnected(now));
         live.stream = Some(stream);
@@ -119,7 +119,7 @@ impl Turn<'_> {
             return;
         }
         live.stream = None;
-        live.since = self.now;
+        live.since = self.now.wall;
         self.step.changed.insert(Subject::Agent(agent_id));
         self.finish_removals();
     }
@@ -129,7 +129,7 @@ impl Turn<'_> {
             return;
         };
         if let Some(stream) = live.stream.take() {
-            live.since = self.now;
+            live.since = self.now.wall;
             self.step.effects.push(Effect::CloseStream { stream });
             self.step.changed.insert(Subject::Agent(agent_id));
         }
@@ -158,7 +158,7 @@ impl Turn<'_> {
     pub(crate) fn on_updates(&mut self, updates: Updates) -> Result<(), Problem> {
         self.check_incarnation(updates.agent_id, updates.incarnation)?;
         let agent_id = updates.agent_id;
-        let now = self.now;
+        let now = self.now.wall;
         let live = &mut self.books.live.agents;
         live.entry(agent_id)
             .or_insert_with(|| LiveAgent::disconnected(now));
@@ -252,25 +252,5 @@ impl Turn<'_> {
                         .get(name)
                         .is_some_and(|(_, i)| i.state != PluginState::Stopped)
             })
-    }
-
-    pub(crate) fn on_timer(&mut self) {
-        let due: Vec<_> = self
-            .books
-            .durable
-            .volumes
-            .values()
-            .filter(|volume| match &volume.phase {
-                VolumePhase::Trashed { until, .. } => *until <= self.now,
-                VolumePhase::Creating
-                | VolumePhase::Live { .. }
-                | VolumePhase::Deleting { .. }
-                | VolumePhase::Failed { .. } => false,
-            })
-            .cloned()
-            .collect();
-        for volume in due {
-            self.release_from_trash(volume);
-        }
     }
 }

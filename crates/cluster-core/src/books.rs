@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use sutler_api::Timestamp;
 use sutler_api::agent::{Register, TaskReport, ToAgent, VolumeReport};
 use sutler_api::plugin::PluginInstanceView;
-use sutler_ids::Problem;
 use sutler_ids::{AgentId, AgentName, OperationUuid, PluginName, TaskId, VolumeId, VolumeName};
+use sutler_ids::{Boottime, Now, Problem};
 use uuid::Uuid;
 
 use crate::record::{
-    AgentRecord, Change, ClusterRecord, OperationRecord, PluginRecord, TaskRecord, VolumePhase,
-    VolumeRecord,
+    AgentRecord, Change, ClusterRecord, OperationRecord, PluginRecord, TaskRecord, VolumeRecord,
 };
 use crate::step::{Effect, Event, Reply, Request, Step, Subject};
 
@@ -83,6 +82,10 @@ pub struct Books {
     pub(crate) live: Live,
     pub(crate) config: Config,
     pub(crate) recovered_at: Timestamp,
+    /// When the cluster's record said how much time was observed.
+    pub(crate) observed_from: Boottime,
+    /// The moment of the last event.
+    pub(crate) last: Now,
 }
 
 /// Says why books cannot be rebuilt from records.
@@ -95,11 +98,12 @@ pub enum RecoverError {
 
 impl Books {
     /// Starts the books of a new cluster; the change must be persisted first of all.
-    pub fn new(cluster_id: Uuid, config: Config, now: Timestamp) -> (Self, Change) {
+    pub fn new(cluster_id: Uuid, config: Config, now: Now) -> (Self, Change) {
         let cluster = ClusterRecord {
             cluster_id,
-            created_at: now,
+            created_at: now.wall,
             generation: 0,
+            observed_ms: 0,
         };
         let change = Change::Cluster(cluster);
         let mut durable = Durable::default();
@@ -109,7 +113,9 @@ impl Books {
                 durable,
                 live: Live::default(),
                 config,
-                recovered_at: now,
+                recovered_at: now.wall,
+                observed_from: now.boottime,
+                last: now,
             },
             change,
         )
@@ -122,7 +128,7 @@ impl Books {
     pub fn recover(
         records: impl IntoIterator<Item = Change>,
         config: Config,
-        now: Timestamp,
+        now: Now,
     ) -> Result<Option<Self>, RecoverError> {
         let mut durable = Durable::default();
         for change in records {
@@ -138,7 +144,9 @@ impl Books {
             durable,
             live: Live::default(),
             config,
-            recovered_at: now,
+            recovered_at: now.wall,
+            observed_from: now.boottime,
+            last: now,
         }))
     }
 
@@ -146,7 +154,8 @@ impl Books {
     ///
     /// # Errors
     /// The refusal, as the asker is to see it; nothing has changed then.
-    pub fn on_event(&mut self, event: Event, now: Timestamp) -> Result<Step, Problem> {
+    pub fn on_event(&mut self, event: Event, now: Now) -> Result<Step, Problem> {
+        self.last = now;
         let mut turn = Turn {
             books: self,
             step: Step::default(),
@@ -172,22 +181,6 @@ impl Books {
             .cluster
             .as_ref()
             .expect("books are made with a cluster record")
-    }
-
-    /// Gives the next time at which [`Event::Timer`] has something to do.
-    pub fn wake_at(&self) -> Option<Timestamp> {
-        let ends = self
-            .durable
-            .volumes
-            .values()
-            .filter_map(|volume| match &volume.phase {
-                VolumePhase::Trashed { until, .. } => Some(*until),
-                VolumePhase::Creating
-                | VolumePhase::Live { .. }
-                | VolumePhase::Deleting { .. }
-                | VolumePhase::Failed { .. } => None,
-            });
-        ends.min()
     }
 
     /// Tells whether a node is connected.
@@ -308,7 +301,7 @@ impl LiveAgent {
 pub(crate) struct Turn<'a> {
     pub books: &'a mut Books,
     pub step: Step,
-    pub now: Timestamp,
+    pub now: Now,
 }
 
 impl Turn<'_> {

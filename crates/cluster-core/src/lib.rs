@@ -33,6 +33,7 @@ mod agents;
 mod books;
 mod definition;
 mod desired;
+mod observed;
 mod operations;
 mod places;
 mod plugins;

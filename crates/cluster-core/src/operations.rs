@@ -69,7 +69,7 @@ impl Turn<'_> {
             // Its deletion was asked for meanwhile, and that decides.
             return;
         }
-        volume.since = self.now;
+        volume.since = self.now.wall;
         match outcome {
             Outcome::Finished => {
                 volume.phase = VolumePhase::Live {
@@ -103,7 +103,7 @@ impl Turn<'_> {
         if growing != uuid {
             return;
         }
-        volume.since = self.now;
+        volume.since = self.now.wall;
         let problem = match outcome {
             Outcome::Finished => {
                 volume.capacity = volume.capacity.max(capacity);
@@ -125,7 +125,7 @@ impl Turn<'_> {
                 self.forget_volume(&volume);
             }
             Outcome::Failed(problem) => {
-                volume.since = self.now;
+                volume.since = self.now.wall;
                 volume.phase = VolumePhase::Live {
                     growing: None,
                     problem: Some(problem),
@@ -148,7 +148,7 @@ impl Turn<'_> {
             let problem = Problem::new(ErrorKind::Conflict, what);
             let ended = EndedOperation {
                 outcome: Outcome::Failed(problem),
-                at: self.now,
+                at: self.now.wall,
             };
             self.end_operation(uuid, ended);
         }

@@ -121,7 +121,7 @@ impl Turn<'_> {
             on: request.on,
             removing: false,
             restart: 0,
-            added_at: self.now,
+            added_at: self.now.wall,
         };
         self.books.check_plugin(&record)?;
         let old = self.books.durable.plugins.get(&record.name);

@@ -25,6 +25,8 @@ pub struct ClusterRecord {
     pub created_at: Timestamp,
     /// The last generation given to a plugin; never goes back, also over a removal.
     pub generation: u64,
+    /// How long masters were seen to run, in milliseconds, when this was written.
+    pub observed_ms: u64,
 }
 
 /// An admitted node.
@@ -97,8 +99,8 @@ pub enum VolumePhase {
         problem: Option<Problem>,
     },
     Trashed {
-        /// When it is let go.
-        until: Timestamp,
+        /// When it is let go, in observed time, milliseconds.
+        until_ms: u64,
         /// The deletion that begins then.
         deletion: OperationUuid,
     },

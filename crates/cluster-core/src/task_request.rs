@@ -85,7 +85,7 @@ impl Turn<'_> {
         self.persist(Change::Task(TaskRecord {
             spec,
             agent_id,
-            created_at: self.now,
+            created_at: self.now.wall,
             stop: false,
             started_at: None,
             end: None,
@@ -153,7 +153,8 @@ impl Books {
         let name = &asked.name;
         match &volume.phase {
             VolumePhase::Creating | VolumePhase::Live { .. } => {}
-            VolumePhase::Trashed { until, .. } => {
+            VolumePhase::Trashed { until_ms, .. } => {
+                let until = self.shown(*until_ms);
                 return Err(
                     conflict(format!("volume {name} is in the trash until {until}"))
                         .hint(format!("sutler volume restore {name}")),

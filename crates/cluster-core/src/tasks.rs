@@ -95,8 +95,8 @@ impl Turn<'_> {
                 exit: report.exit,
                 problem: report.problem,
                 image_digest: report.image_digest,
-                at: report.ended_at.unwrap_or(self.now),
-                recorded_at: self.now,
+                at: report.ended_at.unwrap_or(self.now.wall),
+                recorded_at: self.now.wall,
             };
             let started_at = report.started_at.or(record.started_at);
             let record = TaskRecord {

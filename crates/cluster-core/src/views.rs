@@ -61,7 +61,7 @@ impl Books {
             },
             holders,
             trash_until: match &volume.phase {
-                VolumePhase::Trashed { until, .. } => Some(*until),
+                VolumePhase::Trashed { until_ms, .. } => Some(self.shown(*until_ms)),
                 VolumePhase::Creating
                 | VolumePhase::Live { .. }
                 | VolumePhase::Deleting { .. }
@@ -208,11 +208,14 @@ impl Books {
 
     fn held_up(&self, record: &OperationRecord) -> Option<Problem> {
         let volume = self.durable.volumes.get(&record.volume_id)?;
-        if let VolumePhase::Trashed { until, deletion } = &volume.phase
+        if let VolumePhase::Trashed { until_ms, deletion } = &volume.phase
             && *deletion == record.operation_uuid
         {
             let name = &record.volume;
-            let what = format!("volume {name} stays in the trash until {until}");
+            let what = format!(
+                "volume {name} stays in the trash until {}",
+                self.shown(*until_ms)
+            );
             let hint = format!("sutler volume restore {name}, or: sutler volume rm {name} --purge");
             return Some(Problem::new(ErrorKind::Unavailable, what).hint(hint));
         }

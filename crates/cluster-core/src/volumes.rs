@@ -1,7 +1,5 @@
 //! Volumes: what users may ask of them, and when it is refused.
 
-use jiff::SignedDuration;
-use sutler_api::Timestamp;
 use sutler_api::agent::{Outcome, ToAgent, VolumeReport};
 use sutler_api::volume::{AccessType, CreateVolumeRequest, VolumeSpec, VolumeState};
 use sutler_ids::{AgentId, ClassName, OperationUuid, VolumeId, VolumeName};
@@ -45,8 +43,11 @@ impl Books {
                 format!("a volume called {name} exists"),
                 format!("sutler volume show {name}"),
             ),
-            VolumePhase::Trashed { until, .. } => (
-                format!("the name {name} is taken by a volume in the trash until {until}"),
+            VolumePhase::Trashed { until_ms, .. } => (
+                format!(
+                    "the name {name} is taken by a volume in the trash until {}",
+                    self.shown(*until_ms)
+                ),
                 format!("sutler volume restore {name}, or: sutler volume rm {name} --purge"),
             ),
             VolumePhase::Deleting { .. } => (
@@ -217,8 +218,8 @@ impl Turn<'_> {
         let record = VolumeRecord {
             agent_id,
             capacity: spec.capacity,
-            created_at: self.now,
-            since: self.now,
+            created_at: self.now.wall,
+            since: self.now.wall,
             phase: VolumePhase::Creating,
             spec,
         };
@@ -236,7 +237,7 @@ impl Turn<'_> {
             volume_id: on.spec.volume_id,
             volume: on.spec.name.clone(),
             agent_id: on.agent_id,
-            started_at: self.now,
+            started_at: self.now.wall,
             ended: None,
         };
         self.persist(Change::Operation(record.clone()));
@@ -251,7 +252,7 @@ impl Turn<'_> {
 
     fn set_phase(&mut self, mut volume: VolumeRecord, phase: VolumePhase) -> VolumeRecord {
         volume.phase = phase;
-        volume.since = self.now;
+        volume.since = self.now.wall;
         self.persist(Change::Volume(volume.clone()));
         volume
     }
@@ -333,11 +334,9 @@ impl Turn<'_> {
     }
 
     fn put_into_trash(&mut self, volume: VolumeRecord, deletion: OperationUuid) -> OperationUuid {
-        let kept = SignedDuration::from_millis(
-            i64::try_from(self.books.config.trash_retention_ms).unwrap_or(i64::MAX),
-        );
-        let until = self.now.checked_add(kept).unwrap_or(Timestamp::MAX);
-        let volume = self.set_phase(volume, VolumePhase::Trashed { until, deletion });
+        let observed_ms = self.books.observed_ms(self.now);
+        let until_ms = observed_ms.saturating_add(self.books.config.trash_retention_ms);
+        let volume = self.set_phase(volume, VolumePhase::Trashed { until_ms, deletion });
         self.accept_operation(deletion, OperationAct::Delete, &volume);
         deletion
     }
@@ -368,7 +367,7 @@ impl Turn<'_> {
             operation_uuid,
             EndedOperation {
                 outcome: Outcome::Finished,
-                at: self.now,
+                at: self.now.wall,
             },
         );
         self.forget_volume(volume);
@@ -397,7 +396,7 @@ impl Turn<'_> {
         let problem = Problem::new(ErrorKind::Conflict, format!("volume {name} was restored"));
         let ended = EndedOperation {
             outcome: Outcome::Failed(problem),
-            at: self.now,
+            at: self.now.wall,
         };
         self.end_operation(deletion, ended);
         self.reply(Reply::Volume(volume_id));

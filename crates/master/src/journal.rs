@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use sutler_cluster_core::{Books, Change, Config, TABLES};
+use sutler_host::clock;
 use sutler_store::{Batch, CommitError, Schema, Store, Table};
 use sutler_telemetry::failpoint;
 use uuid::Uuid;
@@ -13,7 +13,7 @@ use crate::StartError;
 /// Whose books these are and how their records are written.
 pub(crate) const SCHEMA: Schema = Schema {
     kind: "master",
-    version: 1,
+    version: 2,
 };
 
 /// The store with the names of our tables.
@@ -29,7 +29,7 @@ impl Journal {
 
     /// Rebuilds the books, or starts those of a new cluster.
     pub(crate) async fn recover(&self, config: Config) -> Result<Books, StartError> {
-        let now = Timestamp::now();
+        let now = clock::now();
         let changes = self.read()?;
         let found = Books::recover(changes, config, now)
             .map_err(|source| StartError::RecoverBooks { source })?;

@@ -15,9 +15,9 @@ mod streams;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use sutler_api::agent::{AgentQuery, ToAgent};
 use sutler_cluster_core::{Books, Config, Event, Reply, Request};
+use sutler_host::clock;
 use sutler_ids::{AgentId, RequestId};
 use sutler_ids::{ErrorKind, Problem};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -37,9 +37,6 @@ const INPUTS_MAX: usize = 1024;
 
 /// Inputs in one batch, so that the first of many is not answered last.
 const BATCH_MAX: usize = 256;
-
-/// Longest sleep until a timer: the clock may have been set meanwhile.
-const SLEEP_MAX: Duration = Duration::from_secs(60);
 
 /// How often books that a full disk has closed are tried again without being asked.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
@@ -277,13 +274,7 @@ impl ShellLoop {
             State::Serving(books) => books,
             State::Full(_) => return RETRY_EVERY,
         };
-        let Some(wake_at) = books.wake_at() else {
-            return SLEEP_MAX;
-        };
-        let left = wake_at.duration_since(Timestamp::now());
-        Duration::try_from(left)
-            .unwrap_or(Duration::ZERO)
-            .min(SLEEP_MAX)
+        clock::sleep_until(books.wake_at())
     }
 
     /// Works one batch, on books that are loaded again if need be.

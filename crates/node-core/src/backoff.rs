@@ -1,7 +1,5 @@
 //! Waiting times between tries: doubling, saturating, without a clock.
 
-use sutler_api::Timestamp;
-
 /// First, and each doubled, wait after a failure, in milliseconds: short, because most causes
 /// (a socket not there yet, a device still busy) are gone by then.
 pub(crate) const FIRST_MS: u64 = 100;
@@ -14,15 +12,6 @@ pub(crate) const MOST_MS: u64 = 30_000;
 pub fn wait_ms(attempt: u32) -> u64 {
     let factor = 1_u64.checked_shl(attempt).unwrap_or(u64::MAX);
     FIRST_MS.saturating_mul(factor).min(MOST_MS)
-}
-
-/// Gives the time `ms` milliseconds after `now`; the end of time if there is none such.
-pub fn after(now: Timestamp, ms: u64) -> Timestamp {
-    let ms = i64::try_from(ms).unwrap_or(i64::MAX);
-    now.as_millisecond()
-        .checked_add(ms)
-        .and_then(|at| Timestamp::from_millisecond(at).ok())
-        .unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -41,11 +30,5 @@ mod tests {
         for attempt in [63, 64, 65, u32::MAX] {
             assert_eq!(wait_ms(attempt), MOST_MS, "attempt {attempt}");
         }
-    }
-
-    #[test]
-    fn a_time_past_the_end_is_the_end() {
-        assert_eq!(after(Timestamp::UNIX_EPOCH, u64::MAX), Timestamp::MAX);
-        assert_eq!(after(Timestamp::UNIX_EPOCH, 1500).as_millisecond(), 1500);
     }
 }

@@ -6,6 +6,8 @@
 //! Recovery takes the same road: the record first, then what was seen of the container.
 
 pub mod backoff;
+#[cfg(test)]
+mod clock;
 pub mod container;
 pub mod plugin;
 pub mod task;

@@ -31,10 +31,10 @@ mod words;
 use sutler_api::Timestamp;
 use sutler_api::plugin::{DesiredPlugin, PluginFactsView, PluginState};
 use sutler_api::task::PullProgressView;
-use sutler_ids::Problem;
+use sutler_ids::{Boottime, Now, Problem};
 
 use crate::Step;
-use crate::backoff::{self, after};
+use crate::backoff;
 use crate::container::ContainerSeen;
 use cause::Cause;
 pub use words::{
@@ -78,7 +78,7 @@ pub struct Plugin {
     started: Option<StartRecord>,
     facts: Option<PluginFactsView>,
     state: State,
-    since: Timestamp,
+    since: Now,
     run: u64,
     /// Failures in a row.
     attempt: u32,
@@ -87,7 +87,23 @@ pub struct Plugin {
     log_tail: Vec<String>,
     progress: Option<PullProgressView>,
     /// When the volumes of a plugin to be removed are counted next.
-    count_at: Option<Timestamp>,
+    count_at: Option<Boottime>,
+}
+
+/// When something is tried again, by both clocks: the deadline, and what is shown of it, which
+/// stays the same however the wall clock jumps meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Retry {
+    at: Boottime,
+    shown: Timestamp,
+}
+
+impl Retry {
+    fn after(wait_ms: u64, now: Now) -> Self {
+        let at = now.after_ms(wait_ms);
+        let shown = now.wall_of(at);
+        Self { at, shown }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -98,8 +114,8 @@ enum State {
     Pulling,
     Starting,
     Probing {
-        deadline: Timestamp,
-        look_at: Option<Timestamp>,
+        deadline: Boottime,
+        look_at: Option<Boottime>,
         looks: u32,
         last: Last,
         /// Its container was found running when the agent started: volumes may depend on it.
@@ -107,7 +123,7 @@ enum State {
         late: Option<Late>,
     },
     Ready {
-        look_at: Option<Timestamp>,
+        look_at: Option<Boottime>,
         misses: u32,
         upgrade: Upgrade,
         voice: Voice,
@@ -118,13 +134,13 @@ enum State {
     },
     Stopping {
         then: Then,
-        retry_at: Option<Timestamp>,
+        retry: Option<Retry>,
     },
     BackingOff {
-        retry_at: Timestamp,
+        retry: Retry,
     },
     Clearing {
-        retry_at: Option<Timestamp>,
+        retry: Option<Retry>,
     },
     Gone,
 }
@@ -164,7 +180,7 @@ enum Voice {
 enum Upgrade {
     None,
     Pulling,
-    PullAgainAt(Timestamp),
+    PullAgainAt(Boottime),
 }
 
 /// What follows a stop.
@@ -177,7 +193,7 @@ enum Then {
 
 impl Plugin {
     /// Makes the machine of a plugin that has no record and no container yet.
-    pub fn new(wanted: DesiredPlugin, now: Timestamp) -> Self {
+    pub fn new(wanted: DesiredPlugin, now: Now) -> Self {
         Self {
             wanted,
             removing: false,
@@ -229,7 +245,7 @@ impl Plugin {
     }
 
     /// Takes one event. What does not fit the state or belongs to an earlier start is ignored.
-    pub fn on_event(&mut self, event: PluginEvent, now: Timestamp) -> PluginStep {
+    pub fn on_event(&mut self, event: PluginEvent, now: Now) -> PluginStep {
         let before = self.state_to_tell();
         let step = self.apply(event, now);
         if self.state_to_tell() != before {
@@ -238,7 +254,7 @@ impl Plugin {
         step
     }
 
-    fn apply(&mut self, event: PluginEvent, now: Timestamp) -> PluginStep {
+    fn apply(&mut self, event: PluginEvent, now: Now) -> PluginStep {
         match event {
             PluginEvent::Wanted(wanted) => self.on_wanted(*wanted),
             PluginEvent::Unwanted => self.on_unwanted(),
@@ -344,7 +360,7 @@ impl Plugin {
         PluginStep::default()
     }
 
-    fn on_observed(&mut self, seen: ContainerSeen, now: Timestamp) -> PluginStep {
+    fn on_observed(&mut self, seen: ContainerSeen, now: Now) -> PluginStep {
         if self.state != State::Recovering {
             return PluginStep::default();
         }
@@ -376,7 +392,7 @@ impl Plugin {
         PluginStep::act(PluginEffect::Prepare)
     }
 
-    fn on_prepared(&mut self, result: Result<(), Problem>, now: Timestamp) -> PluginStep {
+    fn on_prepared(&mut self, result: Result<(), Problem>, now: Now) -> PluginStep {
         if self.state != State::Preparing {
             return PluginStep::default();
         }
@@ -389,7 +405,7 @@ impl Plugin {
         }
     }
 
-    fn on_pulled(&mut self, result: Result<String, Problem>, now: Timestamp) -> PluginStep {
+    fn on_pulled(&mut self, result: Result<String, Problem>, now: Now) -> PluginStep {
         self.progress = None;
         match (&mut self.state, result) {
             (State::Pulling, Ok(digest)) => {
@@ -417,7 +433,7 @@ impl Plugin {
                 self.halt(Then::Again)
             }
             (State::Ready { upgrade, .. }, Err(problem)) => {
-                let at = after(now, backoff::MOST_MS);
+                let at = now.after_ms(backoff::MOST_MS);
                 *upgrade = Upgrade::PullAgainAt(at);
                 self.problem = Some(problem);
                 PluginStep::act(PluginEffect::WakeAt(at))
@@ -438,7 +454,7 @@ impl Plugin {
         }
     }
 
-    fn on_started(&mut self, result: Result<(), Problem>, now: Timestamp) -> PluginStep {
+    fn on_started(&mut self, result: Result<(), Problem>, now: Now) -> PluginStep {
         if self.state != State::Starting {
             return PluginStep::default();
         }

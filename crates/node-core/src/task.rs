@@ -29,6 +29,7 @@ use sutler_api::Timestamp;
 use sutler_api::task::{PullProgressView, TaskSpec, TaskState};
 use sutler_ids::Problem;
 use sutler_ids::VolumeId;
+use sutler_ids::{Boottime, Now};
 
 use crate::Step;
 use crate::container::ContainerEnd;
@@ -90,7 +91,7 @@ enum State {
 
 #[derive(Debug, Clone, Copy)]
 struct Retry {
-    at: Timestamp,
+    at: Boottime,
     attempt: u32,
 }
 
@@ -132,7 +133,7 @@ impl Task {
     }
 
     /// Takes one event. An event that does not fit the state is a repeat or late, and ignored.
-    pub fn on_event(&mut self, event: TaskEvent, now: Timestamp) -> TaskStep {
+    pub fn on_event(&mut self, event: TaskEvent, now: Now) -> TaskStep {
         let step = match event {
             TaskEvent::Wanted => self.on_wanted(),
             TaskEvent::Stop => self.on_stop(now),
@@ -173,7 +174,7 @@ impl Task {
         TaskStep::act(TaskEffect::Pull { always })
     }
 
-    fn on_stop(&mut self, now: Timestamp) -> TaskStep {
+    fn on_stop(&mut self, now: Now) -> TaskStep {
         if self.stop {
             return TaskStep::default();
         }
@@ -226,7 +227,7 @@ impl Task {
         TaskStep::default()
     }
 
-    fn on_pulled(&mut self, result: Result<String, Problem>, now: Timestamp) -> TaskStep {
+    fn on_pulled(&mut self, result: Result<String, Problem>, now: Now) -> TaskStep {
         if !matches!(self.state, State::Pulling { .. }) {
             return TaskStep::default();
         }
@@ -267,7 +268,7 @@ impl Task {
         &mut self,
         volume_id: VolumeId,
         result: Result<VolumeAt, Problem>,
-        now: Timestamp,
+        now: Now,
     ) -> TaskStep {
         let State::Preparing { waiting, ready } = &mut self.state else {
             return TaskStep::default();
@@ -289,12 +290,7 @@ impl Task {
     }
 
     /// Ends a pull that has become pointless. Later on the volume itself answers.
-    fn on_volume_failed(
-        &mut self,
-        volume_id: VolumeId,
-        problem: Problem,
-        now: Timestamp,
-    ) -> TaskStep {
+    fn on_volume_failed(&mut self, volume_id: VolumeId, problem: Problem, now: Now) -> TaskStep {
         let pulls = matches!(self.state, State::Pulling { .. });
         if !pulls || !self.volume_ids().contains(&volume_id) {
             return TaskStep::default();
@@ -313,7 +309,7 @@ impl Task {
         TaskStep::act(TaskEffect::Start(Launch { digest, volumes })).record(record)
     }
 
-    fn on_started(&mut self, result: Result<Timestamp, Problem>, now: Timestamp) -> TaskStep {
+    fn on_started(&mut self, result: Result<Timestamp, Problem>, now: Now) -> TaskStep {
         if !matches!(self.state, State::Starting) {
             return TaskStep::default();
         }
@@ -334,7 +330,7 @@ impl Task {
         step
     }
 
-    fn on_ended(&mut self, end: ContainerEnd, now: Timestamp) -> TaskStep {
+    fn on_ended(&mut self, end: ContainerEnd, now: Now) -> TaskStep {
         let started_at = match &self.state {
             State::Running { started_at } | State::Stopping { started_at } => *started_at,
             State::New
@@ -371,13 +367,13 @@ impl Task {
         }))
     }
 
-    fn killed(&self, now: Timestamp) -> Ending {
+    fn killed(&self, now: Now) -> Ending {
         Ending {
             state: TaskState::Killed,
             exit: None,
             problem: None,
             started_at: None,
-            ended_at: now,
+            ended_at: now.wall,
         }
     }
 
@@ -386,12 +382,12 @@ impl Task {
     }
 }
 
-fn failed(problem: Problem, started_at: Option<Timestamp>, now: Timestamp) -> Ending {
+fn failed(problem: Problem, started_at: Option<Timestamp>, now: Now) -> Ending {
     Ending {
         state: TaskState::Failed,
         exit: None,
         problem: Some(problem),
         started_at,
-        ended_at: now,
+        ended_at: now.wall,
     }
 }

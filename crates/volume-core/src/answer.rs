@@ -1,7 +1,7 @@
 //! What the end of a call means for the volume.
 
-use sutler_api::Timestamp;
 use sutler_api::agent::{OperationReport, Outcome};
+use sutler_ids::Now;
 use sutler_ids::OperationUuid;
 use sutler_ids::Problem;
 
@@ -18,7 +18,7 @@ impl Volume {
         &mut self,
         call_id: CallId,
         result: Result<Answer, Failure>,
-        now: Timestamp,
+        now: Now,
     ) -> &'static str {
         let Some(open) = self.live.open.take_if(|open| open.call_id == call_id) else {
             return "stale_answer";
@@ -38,7 +38,7 @@ impl Volume {
         result_label(flight.rpc)
     }
 
-    fn on_verified(&mut self, result: Result<Answer, Failure>, now: Timestamp) {
+    fn on_verified(&mut self, result: Result<Answer, Failure>, now: Now) {
         if let Some(problem) = self.live.refused.take() {
             return self.on_creation_verified(problem, result, now);
         }
@@ -52,7 +52,10 @@ impl Volume {
             }) => {
                 if self.record.known == Known::Yes {
                     let raw = problem.raw.unwrap_or(problem.what);
-                    self.record.known = Known::No { since: now, raw };
+                    self.record.known = Known::No {
+                        since: now.wall,
+                        raw,
+                    };
                 }
                 let problem = self.missing_problem();
                 self.fail_holders(&problem);
@@ -85,7 +88,7 @@ impl Volume {
         &mut self,
         problem: Problem,
         result: Result<Answer, Failure>,
-        now: Timestamp,
+        now: Now,
     ) {
         match result.err().map(|failure| failure.verdict) {
             None => self.fail_creation(problem, now),
@@ -95,7 +98,7 @@ impl Volume {
         }
     }
 
-    fn fail_creation(&mut self, problem: Problem, now: Timestamp) {
+    fn fail_creation(&mut self, problem: Problem, now: Now) {
         self.live.doubt_since = None;
         self.live.problem = None;
         // Nobody can have a volume that was never made, a holder from before a restart neither.
@@ -110,7 +113,7 @@ impl Volume {
         }
     }
 
-    fn on_done(&mut self, flight: &InFlight, answer: Answer, now: Timestamp) {
+    fn on_done(&mut self, flight: &InFlight, answer: Answer, now: Now) {
         self.live.unverified = None;
         match (flight.rpc, answer) {
             (Rpc::Create, Answer::Created(created)) => {
@@ -156,7 +159,7 @@ impl Volume {
         self.settle(from);
     }
 
-    fn on_failure(&mut self, flight: &InFlight, failure: Failure, now: Timestamp) {
+    fn on_failure(&mut self, flight: &InFlight, failure: Failure, now: Now) {
         if failure.verdict == Verdict::Uncertain {
             return self.doubt(failure.problem, now);
         }
@@ -176,20 +179,20 @@ impl Volume {
         }
     }
 
-    fn doubt(&mut self, problem: Problem, now: Timestamp) {
-        self.live.doubt_since.get_or_insert(now);
+    fn doubt(&mut self, problem: Problem, now: Now) {
+        self.live.doubt_since.get_or_insert(now.wall);
         self.live.problem = Some(problem);
         self.live.attempt = self.live.attempt.saturating_add(1);
         self.retry_later(self.backoff_ms(), now);
     }
 
-    fn wait_slowly(&mut self, problem: Problem, now: Timestamp) {
+    fn wait_slowly(&mut self, problem: Problem, now: Now) {
         self.live.problem = Some(problem);
         self.live.attempt = self.live.attempt.saturating_add(1);
         self.retry_later(SLOW_RETRY_MS, now);
     }
 
-    fn on_create_failure(&mut self, failure: Failure, now: Timestamp) {
+    fn on_create_failure(&mut self, failure: Failure, now: Now) {
         let in_doubt = self.live.doubt_since.is_some();
         match failure.verdict {
             // Something bears our name. If an earlier attempt may have made it, it may be
@@ -220,12 +223,12 @@ impl Volume {
     }
 
     /// Nothing exists any more; the plugin need not be there for the rest.
-    fn on_deleted(&mut self, now: Timestamp) {
+    fn on_deleted(&mut self, now: Now) {
         self.move_to(Phase::Gone);
         self.end_operation(Outcome::Finished, now);
     }
 
-    fn on_delete_failure(&mut self, flight: &InFlight, failure: Failure, now: Timestamp) {
+    fn on_delete_failure(&mut self, flight: &InFlight, failure: Failure, now: Now) {
         if failure.verdict == Verdict::NotFound {
             return self.on_deleted(now);
         }
@@ -234,7 +237,7 @@ impl Volume {
         self.live.verify_due = true;
     }
 
-    fn on_up_failure(&mut self, flight: &InFlight, failure: Failure, now: Timestamp) {
+    fn on_up_failure(&mut self, flight: &InFlight, failure: Failure, now: Now) {
         // A limit may be met half-way, and gRPC itself says "exhausted" of an answer that
         // is too large, so that refusal proves nothing.
         let in_doubt = self.live.doubt_since.is_some() || failure.verdict == Verdict::Exhausted;
@@ -274,7 +277,7 @@ impl Volume {
         self.live.told = told;
     }
 
-    fn on_down_failure(&mut self, flight: &InFlight, failure: Failure, now: Timestamp) {
+    fn on_down_failure(&mut self, flight: &InFlight, failure: Failure, now: Now) {
         if failure.verdict != Verdict::NotFound {
             return self.wait_slowly(failure.problem, now);
         }
@@ -286,7 +289,7 @@ impl Volume {
         self.live.verify_due = true;
     }
 
-    fn on_expand_failure(&mut self, flight: &InFlight, failure: Failure, now: Timestamp) {
+    fn on_expand_failure(&mut self, flight: &InFlight, failure: Failure, now: Now) {
         self.settle(flight.from.clone());
         self.live.verify_due |= failure.verdict == Verdict::NotFound;
         self.live.problem = Some(failure.problem.clone());
@@ -300,7 +303,7 @@ impl Volume {
         }
     }
 
-    pub(crate) fn end_operation(&mut self, outcome: Outcome, now: Timestamp) {
+    pub(crate) fn end_operation(&mut self, outcome: Outcome, now: Now) {
         if let Some(pending) = self.record.pending.take() {
             self.keep_end(pending.operation_uuid, outcome, now);
         }
@@ -311,25 +314,20 @@ impl Volume {
     ///
     /// The master may have recorded the denial and not have heard that we know; an operation
     /// that was told as failed must never be carried out.
-    pub fn refuse(
-        &mut self,
-        operation_uuid: OperationUuid,
-        problem: Problem,
-        now: Timestamp,
-    ) -> Step {
+    pub fn refuse(&mut self, operation_uuid: OperationUuid, problem: Problem, now: Now) -> Step {
         let before = self.record.clone();
         self.keep_end(operation_uuid, Outcome::Failed(problem), now);
         self.step_since(&before, "operation")
     }
 
-    fn keep_end(&mut self, operation_uuid: OperationUuid, outcome: Outcome, now: Timestamp) {
+    fn keep_end(&mut self, operation_uuid: OperationUuid, outcome: Outcome, now: Now) {
         if self.record.ended.len() == ENDED_MAX {
             self.record.ended.remove(0);
         }
         self.record.ended.push(Ended {
             operation_uuid,
             outcome,
-            at: now,
+            at: now.wall,
         });
         self.retell(operation_uuid);
     }

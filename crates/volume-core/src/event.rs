@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use sutler_api::Timestamp;
 use sutler_api::agent::{OperationReport, VolumeOperation};
 use sutler_api::volume::VolumeSpec;
+use sutler_ids::Boottime;
 use sutler_ids::TaskId;
 use sutler_ids::{Bytes, Problem};
 
@@ -149,7 +149,7 @@ pub enum Effect {
         mount: Mount,
     },
     /// Send [`Event::Due`] at this time; replaces an earlier wish.
-    WakeAt(Timestamp),
+    WakeAt(Boottime),
     /// An operation has ended.
     TellOperation(OperationReport),
     /// A task's wish to use the volume has come true or failed.

@@ -20,8 +20,8 @@
 //! holders' containers may have their own copy, of which a descent would take what is beneath. So
 //! while somebody holds it nothing is taken down; whoever comes waits, with the reason in sight.
 
-use sutler_api::Timestamp;
 use sutler_ids::Problem;
+use sutler_ids::{Boottime, Now};
 
 use crate::call::Rpc;
 use crate::event::{CallId, Effect, Mount, Seen};
@@ -31,7 +31,7 @@ use crate::record::{Phase, Settled};
 
 /// Wait before a mount is looked at again of which nothing is known, or that is gone while it is
 /// held: a file system whose server is away is back in minutes, if at all.
-const LOOK_AGAIN_MS: i64 = 15_000;
+const LOOK_AGAIN_MS: u64 = 15_000;
 
 /// What is thought of the volume's present mount.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -46,7 +46,7 @@ pub(crate) enum Look {
     /// The last look told nothing, or nothing that may be acted on.
     Later {
         /// When it is looked again.
-        at: Timestamp,
+        at: Boottime,
         /// Why nobody gets it.
         problem: Problem,
     },
@@ -92,10 +92,10 @@ impl Volume {
     }
 
     /// Looks, if that is due. The plugin need not be up for it.
-    pub(crate) fn look(&mut self, now: Timestamp) {
+    pub(crate) fn look(&mut self, now: Now) {
         match &self.live.look {
             Look::Due => {}
-            Look::Later { at, .. } if *at <= now => self.live.look = Look::Due,
+            Look::Later { at, .. } if *at <= now.boottime => self.live.look = Look::Due,
             Look::Later { at, .. } => {
                 let at = *at;
                 if self.mount_in_question().is_some() {
@@ -113,7 +113,7 @@ impl Volume {
     }
 
     /// Takes what was seen. An answer to an earlier look changes nothing.
-    pub(crate) fn on_looked(&mut self, call_id: CallId, seen: Seen, now: Timestamp) {
+    pub(crate) fn on_looked(&mut self, call_id: CallId, seen: Seen, now: Now) {
         if self.live.look != Look::Asked(call_id) {
             return;
         }
@@ -151,7 +151,7 @@ impl Volume {
     }
 
     /// Gives when the mount is looked at again for whoever waits.
-    pub(crate) fn looks_again_at(&self) -> Option<Timestamp> {
+    pub(crate) fn looks_again_at(&self) -> Option<Boottime> {
         match &self.live.look {
             Look::Later { at, .. } if self.mount_in_question().is_some() => Some(*at),
             Look::Trusted | Look::Due | Look::Asked(_) | Look::Later { .. } | Look::Lost => None,
@@ -199,8 +199,7 @@ impl Volume {
     }
 }
 
-fn later(problem: Problem, now: Timestamp) -> Look {
-    let at = now.saturating_add(jiff::SignedDuration::from_millis(LOOK_AGAIN_MS));
-    let at = at.unwrap_or(now);
+fn later(problem: Problem, now: Now) -> Look {
+    let at = now.after_ms(LOOK_AGAIN_MS);
     Look::Later { at, problem }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use sutler_api::Timestamp;
 use sutler_api::agent::{Outcome, VolumeAct, VolumeOperation};
 use sutler_ids::TaskId;
+use sutler_ids::{Boottime, Now};
 use sutler_ids::{ErrorKind, Problem};
 
 use crate::call::{Abilities, Rpc};
@@ -34,7 +35,7 @@ pub(crate) struct Live {
     pub(crate) doubt_since: Option<Timestamp>,
     /// What holds the volume up.
     pub(crate) problem: Option<Problem>,
-    pub(crate) retry_at: Option<Timestamp>,
+    pub(crate) retry_at: Option<Boottime>,
     pub(crate) verify_due: bool,
     /// A creation of unknown outcome was then refused: the plugin's list must show that
     /// nothing was made before that is believed.
@@ -66,7 +67,7 @@ impl Volume {
     pub fn create(
         operation: &VolumeOperation,
         boot_id: &str,
-        now: Timestamp,
+        now: Now,
     ) -> Result<(Self, Step), Denied> {
         let VolumeAct::Create(spec) = &operation.act else {
             return Err(Denied::Absent);
@@ -85,7 +86,7 @@ impl Volume {
             node_expand_due: None,
             mounts: Mounts::default(),
             boot_id: boot_id.to_owned(),
-            since: now,
+            since: now.wall,
         };
         let persist = Some(Box::new(record.clone()));
         let volume = Self {
@@ -103,7 +104,7 @@ impl Volume {
     }
 
     /// Takes up a volume from its record after a restart of the process or the host.
-    pub fn recover(record: VolumeRecord, boot_id: &str, now: Timestamp) -> (Self, Step) {
+    pub fn recover(record: VolumeRecord, boot_id: &str, now: Now) -> (Self, Step) {
         // Holders wait for nothing that they have not asked for again since.
         let live = Live {
             told: record.holders.keys().cloned().collect(),
@@ -150,7 +151,7 @@ impl Volume {
     ///
     /// # Errors
     /// [`Denied`] says why an operation is not taken; nothing has changed then.
-    pub fn on_event(&mut self, event: Event, now: Timestamp) -> Result<Step, Denied> {
+    pub fn on_event(&mut self, event: Event, now: Now) -> Result<Step, Denied> {
         let before = self.record.clone();
         let cause = self.take(event, now)?;
         self.advance(now);
@@ -173,7 +174,7 @@ impl Volume {
         }
     }
 
-    fn take(&mut self, event: Event, now: Timestamp) -> Result<&'static str, Denied> {
+    fn take(&mut self, event: Event, now: Now) -> Result<&'static str, Denied> {
         match event {
             Event::Operation(operation) => {
                 self.on_operation(operation, now)?;
@@ -212,7 +213,7 @@ impl Volume {
                 Ok("looked")
             }
             Event::Due => {
-                if self.live.retry_at.is_some_and(|at| at <= now) {
+                if self.live.retry_at.is_some_and(|at| at <= now.boottime) {
                     self.live.retry_at = None;
                 }
                 Ok("due")
@@ -220,7 +221,7 @@ impl Volume {
         }
     }
 
-    fn on_operation(&mut self, operation: VolumeOperation, now: Timestamp) -> Result<(), Denied> {
+    fn on_operation(&mut self, operation: VolumeOperation, now: Now) -> Result<(), Denied> {
         let uuid = operation.operation_uuid;
         if self
             .record
@@ -277,7 +278,7 @@ impl Volume {
         }
     }
 
-    fn make_way_for_delete(&mut self, now: Timestamp) -> Result<(), Denied> {
+    fn make_way_for_delete(&mut self, now: Now) -> Result<(), Denied> {
         if let Some(holder) = self.record.holders.keys().next() {
             return Err(Denied::InUse(holder.to_string()));
         }
@@ -318,7 +319,7 @@ impl Volume {
     }
 
     /// Makes the next call, if there is one to make.
-    fn advance(&mut self, now: Timestamp) {
+    fn advance(&mut self, now: Now) {
         self.look(now);
         if self.live.open.is_some() || self.live.up.is_none() {
             return;
@@ -343,7 +344,7 @@ impl Volume {
         self.advance_settled(now);
     }
 
-    fn advance_settled(&mut self, now: Timestamp) {
+    fn advance_settled(&mut self, now: Now) {
         let abilities = self.abilities().expect("the plugin is up, so it has told");
         if self.live.verify_due && self.record.created().is_some() {
             return self.call(Rpc::Verify, now);
@@ -367,7 +368,7 @@ impl Volume {
         self.record.phase = Phase::InFlight(InFlight {
             rpc,
             from: from.clone(),
-            since: now,
+            since: now.wall,
         });
         self.live.attempt = 0;
         self.live.doubt_since = None;
@@ -375,7 +376,7 @@ impl Volume {
     }
 
     /// Ends operations that a settled volume has already fulfilled.
-    fn finish_settled_operations(&mut self, abilities: Abilities, now: Timestamp) {
+    fn finish_settled_operations(&mut self, abilities: Abilities, now: Now) {
         let Phase::Settled(settled) = &self.record.phase else {
             return;
         };
@@ -419,7 +420,7 @@ impl Volume {
         self.live.retry_at = None;
     }
 
-    fn call(&mut self, rpc: Rpc, now: Timestamp) {
+    fn call(&mut self, rpc: Rpc, now: Now) {
         let call_id = self.next_call_id();
         self.live.open = Some(Open { call_id, rpc });
         self.live.story.begin(rpc, self.live.attempt, now);
@@ -440,9 +441,8 @@ impl Volume {
         CallId(self.live.last_call)
     }
 
-    pub(crate) fn retry_later(&mut self, wait_ms: u64, now: Timestamp) {
-        let wait = jiff::SignedDuration::from_millis(i64::try_from(wait_ms).unwrap_or(i64::MAX));
-        self.live.retry_at = Some(now.saturating_add(wait).unwrap_or(now));
+    pub(crate) fn retry_later(&mut self, wait_ms: u64, now: Now) {
+        self.live.retry_at = Some(now.after_ms(wait_ms));
     }
 
     /// Gives the wait before the next attempt: doubling, saturating.

@@ -1,7 +1,7 @@
 //! What a volume is for, and the one call that brings it nearer. No state of its own.
 
-use sutler_api::Timestamp;
 use sutler_api::agent::VolumeAct;
+use sutler_ids::Now;
 
 use crate::call::{Abilities, Rpc};
 use crate::record::{InFlight, Known, Phase, Settled, VolumeRecord};
@@ -120,7 +120,7 @@ pub(crate) fn growth_refused(
 
 /// Gives what to do instead of a call whose outcome is not known and that is no longer
 /// wanted. `None` when only the same call can tell.
-pub(crate) fn give_up(flight: &InFlight, goal: Goal, now: Timestamp) -> Option<Phase> {
+pub(crate) fn give_up(flight: &InFlight, goal: Goal, now: Now) -> Option<Phase> {
     match flight.rpc {
         Rpc::Attach | Rpc::Stage | Rpc::Publish if goal < Goal::Published => inverse(flight, now),
         Rpc::NodeExpand(_) if goal < Goal::Published => Some(Phase::Settled(flight.from.clone())),
@@ -144,7 +144,7 @@ pub(crate) fn give_up(flight: &InFlight, goal: Goal, now: Timestamp) -> Option<P
 /// Gives the way back of a call up whose outcome is not known: its inverse, from as far up as it
 /// may have come. Being that far up is an assumption that serves the inverse call alone, so it is
 /// never settled on. `None` for every other call.
-pub(crate) fn inverse(flight: &InFlight, now: Timestamp) -> Option<Phase> {
+pub(crate) fn inverse(flight: &InFlight, now: Now) -> Option<Phase> {
     let created = flight.from.created()?.clone();
     let context = flight.from.context();
     let (rpc, from) = match flight.rpc {
@@ -163,7 +163,7 @@ pub(crate) fn inverse(flight: &InFlight, now: Timestamp) -> Option<Phase> {
     Some(Phase::InFlight(InFlight {
         rpc,
         from,
-        since: now,
+        since: now.wall,
     }))
 }
 

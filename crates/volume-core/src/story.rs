@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use sutler_api::Timestamp;
 use sutler_api::volume::{VolumeState, WhyMark, WhyStep};
+use sutler_ids::{Boottime, Now};
 
 use crate::STORY_STEPS_MAX;
 use crate::call::Rpc;
@@ -14,6 +14,8 @@ use crate::event::Failure;
 pub(crate) struct Story {
     steps: VecDeque<WhyStep>,
     state: Option<VolumeState>,
+    /// When the step that is not done began.
+    begun: Option<Boottime>,
 }
 
 impl Story {
@@ -24,16 +26,16 @@ impl Story {
             .is_some_and(|before| before != state)
     }
 
-    pub(crate) fn note(&mut self, text: impl Into<String>, at: Timestamp) {
+    pub(crate) fn note(&mut self, text: impl Into<String>, now: Now) {
         self.push(WhyStep {
             mark: WhyMark::Done,
             text: text.into(),
-            at: Some(at),
+            at: Some(now.wall),
             took_ms: None,
         });
     }
 
-    pub(crate) fn begin(&mut self, rpc: Rpc, attempt: u32, at: Timestamp) {
+    pub(crate) fn begin(&mut self, rpc: Rpc, attempt: u32, now: Now) {
         let text = match attempt {
             0 => rpc.csi_name().to_owned(),
             n => format!("{}, attempt {}", rpc.csi_name(), n.saturating_add(1)),
@@ -46,15 +48,16 @@ impl Story {
         if repeat {
             self.steps.pop_back();
         }
+        self.begun = Some(now.boottime);
         self.push(WhyStep {
             mark: WhyMark::Pending,
             text,
-            at: Some(at),
+            at: Some(now.wall),
             took_ms: None,
         });
     }
 
-    pub(crate) fn end(&mut self, failure: Option<&Failure>, now: Timestamp) {
+    pub(crate) fn end(&mut self, failure: Option<&Failure>, now: Now) {
         let Some(last) = self
             .steps
             .iter_mut()
@@ -63,9 +66,8 @@ impl Story {
         else {
             return;
         };
-        last.took_ms = last
-            .at
-            .map(|at| u64::try_from(now.duration_since(at).as_millis()).unwrap_or(0));
+        let took = self.begun.take().map(|begun| now.boottime.since(begun));
+        last.took_ms = took.map(|took| took.as_millis().try_into().unwrap_or(u64::MAX));
         match failure {
             None => last.mark = WhyMark::Done,
             Some(failure) => {

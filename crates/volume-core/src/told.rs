@@ -1,8 +1,8 @@
 //! What holders, and people who look, are told of a volume.
 
-use sutler_api::Timestamp;
 use sutler_api::agent::{AgentWhy, VolumeReport};
 use sutler_api::volume::{VolumeHolder, VolumeState};
+use sutler_ids::Now;
 use sutler_ids::Problem;
 
 use crate::call::Rpc;
@@ -13,11 +13,11 @@ use crate::record::{Known, Phase, Settled};
 
 impl Volume {
     /// Tells holders what has become of their wishes.
-    pub(crate) fn tell(&mut self, now: Timestamp) {
+    pub(crate) fn tell(&mut self, now: Now) {
         let state = self.state();
         // The first state that a process sees is no change: a restart keeps `since`.
         if self.live.story.set_state(state) {
-            self.record.since = now;
+            self.record.since = now.wall;
         }
         self.tell_acquired();
         self.tell_released();
@@ -163,7 +163,7 @@ impl Volume {
     }
 
     /// Tells the volume's story.
-    pub fn why(&self, now: Timestamp) -> AgentWhy {
+    pub fn why(&self, now: Now) -> AgentWhy {
         let problem = self.problem();
         AgentWhy {
             steps: self.live.story.steps(),
@@ -173,7 +173,7 @@ impl Volume {
         }
     }
 
-    fn next_sentence(&self, now: Timestamp, problem: Option<&Problem>) -> String {
+    fn next_sentence(&self, now: Now, problem: Option<&Problem>) -> String {
         if let Some(open) = self.live.open {
             return format!("waiting for the plugin to answer {}", open.rpc.csi_name());
         }
@@ -186,7 +186,7 @@ impl Volume {
             );
         }
         if let Some(at) = self.live.retry_at {
-            let wait_s = at.duration_since(now).as_secs().max(0);
+            let wait_s = now.until(at).as_secs();
             return match &self.record.phase {
                 Phase::InFlight(flight) => {
                     format!("{} is repeated in {wait_s} s", flight.rpc.csi_name())
@@ -197,7 +197,7 @@ impl Volume {
             };
         }
         if let Some(at) = self.looks_again_at() {
-            let wait_s = at.duration_since(now).as_secs().max(0);
+            let wait_s = now.until(at).as_secs();
             let looks = format!("looks at its mount again in {wait_s} s");
             return hint.map_or(looks.clone(), |hint| format!("{looks}; or: {hint}"));
         }

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use sutler_api::Timestamp;
 use sutler_images::{Digest, GcReport};
-use sutler_node_core::backoff::after;
 use sutler_telemetry::chain;
 use tokio::sync::{RwLock, oneshot};
 
@@ -84,7 +83,7 @@ impl Shell {
             || self.plugins.values().any(super::PluginCell::is_pulling);
         self.collector.asked = false;
         if pulling {
-            let at = after(Self::now(), COLLECT_AGAIN_MS);
+            let at = Self::now().after_ms(COLLECT_AGAIN_MS);
             return self.timers.set_at_latest(at, Wake::Collect);
         }
         let in_use = self.images_in_use();
@@ -97,7 +96,7 @@ impl Shell {
             Event::Collected(blocking(collect).await)
         });
         self.timers
-            .set_at_latest(after(Self::now(), COLLECT_EVERY_MS), Wake::Collect);
+            .set_at_latest(Self::now().after_ms(COLLECT_EVERY_MS), Wake::Collect);
     }
 
     fn images_in_use(&self) -> BTreeSet<Digest> {
@@ -106,7 +105,7 @@ impl Shell {
             .plugins
             .values()
             .filter_map(|cell| cell.machine.digest());
-        let old = before(Self::now(), KEPT_MS);
+        let old = before(Self::now().wall, KEPT_MS);
         let fresh = self
             .collector
             .last_used
@@ -132,7 +131,7 @@ impl Shell {
         let freed = match result {
             Ok(report) if report.deferred => {
                 self.timers
-                    .set_at_latest(after(Self::now(), COLLECT_AGAIN_MS), Wake::Collect);
+                    .set_at_latest(Self::now().after_ms(COLLECT_AGAIN_MS), Wake::Collect);
                 0
             }
             Ok(report) => {
@@ -154,7 +153,7 @@ impl Shell {
     }
 
     fn forget_old_uses(&mut self, turn: &mut Turn) {
-        let old = before(Self::now(), KEPT_MS);
+        let old = before(Self::now().wall, KEPT_MS);
         let gone = self
             .collector
             .last_used
@@ -166,7 +165,7 @@ impl Shell {
 
     /// Notes that an image is started from now.
     pub(super) fn image_used(&mut self, digest: &str, turn: &mut Turn) {
-        let last_used = Self::now();
+        let last_used = Self::now().wall;
         self.collector
             .last_used
             .insert(digest.to_owned(), ImageUseRecord { last_used });

@@ -9,7 +9,6 @@ use sutler_api::plugin::{DesiredPlugin, PluginInstanceView};
 use sutler_ids::{Bytes, Problem};
 use sutler_ids::{ClassName, PluginName};
 use sutler_images::Image;
-use sutler_node_core::backoff::after;
 use sutler_node_core::plugin::{Plugin, PluginEffect, PluginEvent, ProbeOutcome};
 use sutler_providers::storage::PluginUp;
 use sutler_telemetry::failpoint;
@@ -309,12 +308,13 @@ impl Shell {
         turn.todo
             .extend(ready.map(|(name, _)| Todo::Capacity(name.clone())));
         self.timers
-            .set_at_latest(after(Self::now(), CAPACITY_EVERY_MS), Wake::Capacity);
+            .set_at_latest(Self::now().after_ms(CAPACITY_EVERY_MS), Wake::Capacity);
     }
 
     /// Something changed that may have changed the room that is left.
     pub(super) fn capacity_soon(&mut self) {
-        self.timers.set_at_latest(Self::now(), Wake::Capacity);
+        self.timers
+            .set_at_latest(Self::now().boottime, Wake::Capacity);
     }
 
     pub(super) fn ask_capacity(&mut self, plugin: PluginName) {

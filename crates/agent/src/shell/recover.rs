@@ -74,7 +74,7 @@ impl Shell {
         shell.remove_strays(&seen).await;
         shell.storage.retain_holders(shell.holders());
         shell.ask_capacities(&mut turn);
-        shell.timers.set(Self::now(), Wake::Collect);
+        shell.timers.set(Self::now().boottime, Wake::Collect);
         match shell.commit_and_act(turn).await {
             Ok(()) => Ok(shell),
             Err(end) => {

@@ -158,10 +158,10 @@ fn a_removed_plugin_stays_visible_until_its_nodes_have_stopped_it() {
         ErrorKind::NotFound,
         &["no plugin was added"],
     );
-    let stopping = instance(PluginState::Stopping, world.now);
+    let stopping = instance(PluginState::Stopping, world.now.wall);
     world.plugin(a, "local", stopping);
     assert!(world.books.plugin(&name("local")).is_ok());
-    let stopped = instance(PluginState::Stopped, world.now);
+    let stopped = instance(PluginState::Stopped, world.now.wall);
     world.plugin(a, "local", stopped);
     refused(
         world.books.plugin(&name("local")),
@@ -233,7 +233,7 @@ fn a_report_of_an_old_generation_is_not_shown() {
     let mut changed = PluginDefinition::of_image("local");
     changed.lanes = std::num::NonZeroU32::new(9).unwrap();
     world.add_definition(changed).unwrap();
-    let instance = instance(PluginState::Ready, world.now);
+    let instance = instance(PluginState::Ready, world.now.wall);
     let update = Update::Plugin {
         name: name("local"),
         generation: 1,

@@ -233,7 +233,7 @@ impl Run {
                         true => Outcome::Finished,
                         false => Outcome::Failed(Problem::new(ErrorKind::Internal, "no")),
                     },
-                    at: world.now,
+                    at: world.now.wall,
                 };
                 world
                     .updates(agent(from), vec![Update::Operation(report)])
@@ -247,7 +247,7 @@ impl Run {
                 let report = VolumeReport {
                     volume_id,
                     state: VOLUME_STATES[state],
-                    since: world.now,
+                    since: world.now.wall,
                     csi_volume_id: None,
                     capacity: None,
                     used: None,
@@ -288,7 +288,7 @@ impl Run {
                 world.register(register).unwrap();
             }
             Act::Later { hours } => {
-                world.now += jiff::SignedDuration::from_hours(i64::from(hours));
+                world.hours(u32::from(hours));
                 world.event(Event::Timer).unwrap();
             }
             Act::Crash => world.crash(),

@@ -180,7 +180,7 @@ fn a_task_that_waits_for_a_volume_in_trouble_says_for_what() {
     let id = world.run_on("job", "data", false).unwrap();
     let problem = |world: &World| world.books.task(&id).unwrap().problem;
     let lost = Problem::new(ErrorKind::Unavailable, "its outcome is not known");
-    let mut report = volume_report(volume_id, VolumeState::Uncertain, world.now);
+    let mut report = volume_report(volume_id, VolumeState::Uncertain, world.now.wall);
     report.problem = Some(lost.clone());
     world
         .updates(a, vec![Update::Volume(report.clone())])

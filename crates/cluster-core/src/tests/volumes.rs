@@ -1,5 +1,7 @@
 //! Volumes: refusals, the trash, deletion, growth, outcomes told once or twice.
 
+use std::time::Duration;
+
 use serde_json::json;
 use sutler_api::agent::{Outcome, ToAgent, Update, VolumeAct, VolumeReport};
 use sutler_api::definition::PluginDefinition;
@@ -11,7 +13,7 @@ use sutler_ids::{OperationUuid, VolumeId};
 use uuid::Uuid;
 
 use super::world::{GIB, World, accepted, instance, refused};
-use crate::{Event, Reply, Request};
+use crate::{Config, Event, Reply, Request};
 
 #[test]
 fn a_volume_goes_from_acceptance_to_ready_and_its_identity_is_the_operations() {
@@ -113,7 +115,7 @@ fn without_a_ready_plugin_the_refusal_says_where_and_why() {
         ErrorKind::Unavailable,
         &["on a: it has not begun to start"],
     );
-    let mut failing = super::world::instance(PluginState::BackingOff, world.now);
+    let mut failing = super::world::instance(PluginState::BackingOff, world.now.wall);
     failing.problem = Some(Problem::new(
         ErrorKind::Unavailable,
         "its container exited with 1",
@@ -158,7 +160,7 @@ fn each_class_of_a_plugin_has_room_of_its_own() {
     world
         .add_definition(PluginDefinition::from_toml(toml).unwrap())
         .unwrap();
-    let mut view = instance(PluginState::Ready, world.now);
+    let mut view = instance(PluginState::Ready, world.now.wall);
     view.free = [("fast", 2 * GIB), ("nas", 0)]
         .map(|(class, free)| (class.parse().unwrap(), Bytes(free)))
         .into();
@@ -253,7 +255,8 @@ fn the_trash_keeps_a_volume_until_its_retention_ends() {
     let deletion = accepted(world.remove("data", false).unwrap());
     let volume = world.volume("data");
     assert_eq!(volume.state, VolumeState::Trashed);
-    assert_eq!(world.books.wake_at(), volume.trash_until);
+    let until = world.now.after_ms(Config::default().trash_retention_ms);
+    assert_eq!(volume.trash_until, Some(world.now.wall_of(until)));
     assert_eq!(
         world.sent_words(),
         Vec::<String>::new(),
@@ -279,7 +282,7 @@ fn the_trash_keeps_a_volume_until_its_retention_ends() {
     );
     world.event(Event::Timer).unwrap();
     assert_eq!(world.sent_words(), Vec::<String>::new());
-    world.now = volume.trash_until.unwrap();
+    world.later(world.now.until(until));
     world.event(Event::Timer).unwrap();
     assert_eq!(world.sent_words(), ["operation delete"]);
     assert_eq!(world.volume("data").state, VolumeState::Deleting);
@@ -290,6 +293,46 @@ fn the_trash_keeps_a_volume_until_its_retention_ends() {
     assert_eq!(
         world.books.operation(deletion).unwrap().state,
         OperationState::Finished
+    );
+}
+
+#[test]
+fn the_trash_is_kept_for_the_time_that_masters_ran_whatever_the_clocks_say() {
+    let (mut world, a) = World::with_local();
+    world.created(a, "data");
+    world.remove("data", false).unwrap();
+    let day = Duration::from_secs(24 * 3600);
+    let left = |world: &mut World| {
+        world.event(Event::Timer).unwrap();
+        let volume = world.volume("data");
+        assert_eq!(volume.state, VolumeState::Trashed);
+        let until = volume.trash_until.unwrap();
+        Duration::try_from(until.duration_since(world.now.wall)).unwrap()
+    };
+    assert!(left(&mut world) <= day);
+    // The wall clock is set: a month forward, a year back.
+    world.now.wall += day * 30;
+    assert!(left(&mut world) > day - Duration::from_secs(60));
+    world.now.wall -= day * 365;
+    assert!(left(&mut world) > day - Duration::from_secs(60));
+    // Twenty hours, told of every ten minutes, then a crash and a boot: at most ten are lost.
+    while left(&mut world) > Duration::from_secs(4 * 3600) {
+        let wait = world.now.until(world.books.wake_at().unwrap());
+        assert!(wait <= Duration::from_secs(600), "{wait:?}");
+        world.later(wait);
+    }
+    world.now.wall += day * 30;
+    world.reboot();
+    let after = left(&mut world);
+    assert!(after <= Duration::from_secs(4 * 3600 + 600), "{after:?}");
+    assert!(after > Duration::from_secs(3 * 3600), "{after:?}");
+    world.later(after);
+    world.event(Event::Timer).unwrap();
+    assert_eq!(world.volume("data").state, VolumeState::Deleting);
+    assert_eq!(
+        world.books.wake_at(),
+        None,
+        "nothing is written for an empty trash"
     );
 }
 
@@ -310,7 +353,7 @@ fn a_volume_comes_back_from_the_trash_and_its_deletion_never_begins() {
     assert_eq!(world.volume("data").state, VolumeState::Ready);
     let ended = world.books.operation(deletion).unwrap();
     assert_eq!(ended.state, OperationState::Failed);
-    world.now += jiff::SignedDuration::from_hours(48);
+    world.hours(48);
     world.event(Event::Timer).unwrap();
     assert_eq!(world.sent_words(), Vec::<String>::new());
 }
@@ -390,7 +433,7 @@ fn a_used_volume_is_not_removed_and_its_holder_is_named() {
     let held = VolumeReport {
         volume_id: id,
         state: VolumeState::Releasing,
-        since: world.now,
+        since: world.now.wall,
         csi_volume_id: None,
         capacity: None,
         used: None,
@@ -458,7 +501,7 @@ fn a_volume_grows_only_where_and_when_it_can() {
 fn a_plugin_that_cannot_expand_is_said_so() {
     let (mut world, a) = World::with_local();
     world.created(a, "data");
-    let mut view = super::world::instance(PluginState::Ready, world.now);
+    let mut view = super::world::instance(PluginState::Ready, world.now.wall);
     view.facts = Some(sutler_api::plugin::PluginFactsView::default());
     world.plugin(a, "local", view);
     let grow = Request::GrowVolume {
@@ -523,7 +566,7 @@ fn what_a_lost_node_last_told_stays_with_a_problem_and_no_timer_decides() {
     world.report_volume(a, id, VolumeState::InUse);
     let pending = world.create("more", GIB).unwrap();
     world.disconnect(a);
-    world.now += jiff::SignedDuration::from_hours(1000);
+    world.hours(1000);
     world.event(Event::Timer).unwrap();
     let volume = world.volume("data");
     assert_eq!(volume.state, VolumeState::InUse);

@@ -1,8 +1,8 @@
 //! A world for one test: books, what they persisted, and what they sent.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use jiff::SignedDuration;
 use serde_json::json;
 use sutler_api::Timestamp;
 use sutler_api::agent::{
@@ -13,7 +13,7 @@ use sutler_api::plugin::{PluginFactsView, PluginInstanceView, PluginState};
 use sutler_api::task::{RunTaskRequest, TaskState};
 use sutler_api::volume::{VolumeState, VolumeView};
 use sutler_ids::{AgentId, OperationUuid, TaskId, TaskInstance, VolumeId};
-use sutler_ids::{Bytes, ErrorKind, Problem};
+use sutler_ids::{Boottime, Bytes, ErrorKind, Now, Problem};
 use uuid::Uuid;
 
 use crate::{Books, Change, Config, Effect, Event, Reply, Request, Step};
@@ -23,7 +23,7 @@ pub const GIB: u64 = 1 << 30;
 pub struct World {
     pub books: Books,
     stored: BTreeMap<(&'static str, String), String>,
-    pub now: Timestamp,
+    pub now: Now,
     seed: u128,
     streams: u64,
     /// What was sent since the last look.
@@ -35,7 +35,10 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
-        let now = Timestamp::from_second(1_000_000).unwrap();
+        let now = Now {
+            wall: Timestamp::from_second(1_000_000).unwrap(),
+            boottime: Boottime::new(Duration::from_secs(100)),
+        };
         let (books, change) = Books::new(Uuid::from_u128(7), Config::default(), now);
         let mut world = Self {
             books,
@@ -83,8 +86,24 @@ impl World {
             .unwrap()
     }
 
+    /// Lets both clocks go on.
+    pub fn later(&mut self, wait: Duration) {
+        self.now.wall += wait;
+        self.now.boottime = self.now.after(wait);
+    }
+
+    pub fn hours(&mut self, hours: u32) {
+        self.later(Duration::from_secs(3600) * hours);
+    }
+
+    /// Starts anew on a host that was booted just now.
+    pub fn reboot(&mut self) {
+        self.now.boottime = Boottime::new(Duration::from_secs(10));
+        self.crash();
+    }
+
     pub fn event(&mut self, event: Event) -> Result<Reply, Problem> {
-        self.now += SignedDuration::from_secs(1);
+        self.later(Duration::from_secs(1));
         let before = self.books.durable().clone();
         let step = match self.books.on_event(event, self.now) {
             Ok(step) => step,
@@ -216,7 +235,7 @@ impl World {
     }
 
     pub fn ready(&mut self, agent_id: AgentId, name: &str, free: Option<u64>) {
-        let mut view = instance(PluginState::Ready, self.now);
+        let mut view = instance(PluginState::Ready, self.now.wall);
         let class = |free| (name.parse().unwrap(), Bytes(free));
         view.free = free.map(class).into_iter().collect();
         view.facts = Some(PluginFactsView {
@@ -245,7 +264,7 @@ impl World {
     }
 
     pub fn end(&mut self, on: AgentId, uuid: OperationUuid, volume: VolumeId, outcome: Outcome) {
-        let at = self.now;
+        let at = self.now.wall;
         let report = OperationReport {
             operation_uuid: uuid,
             volume_id: volume,
@@ -256,7 +275,7 @@ impl World {
     }
 
     pub fn report_volume(&mut self, agent_id: AgentId, volume_id: VolumeId, state: VolumeState) {
-        let report = volume_report(volume_id, state, self.now);
+        let report = volume_report(volume_id, state, self.now.wall);
         self.updates(agent_id, vec![Update::Volume(report)])
             .unwrap();
     }

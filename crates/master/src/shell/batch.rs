@@ -1,8 +1,8 @@
 //! One batch: decide on each event, commit once, then effects, then answers.
 
-use jiff::Timestamp;
 use sutler_api::agent::ToAgent;
 use sutler_cluster_core::{Change, Effect, Event, Reply, Step, Subject};
+use sutler_host::clock;
 use sutler_ids::AgentId;
 use sutler_ids::Problem;
 use sutler_store::CommitError;
@@ -63,7 +63,7 @@ fn refuse(input: Input, problem: &Problem) {
 impl ShellLoop {
     pub(super) async fn work_serving(&mut self, batch: Batch) -> Result<(), StartError> {
         let mut outcome = Outcome::default();
-        let now = Timestamp::now();
+        let now = clock::now();
         let State::Serving(books) = &mut self.books else {
             unreachable!("the caller has loaded the books")
         };
@@ -72,7 +72,10 @@ impl ShellLoop {
             // A stream's end is never refused.
             let _ = outcome.take(books.on_event(Event::StreamDown { agent_id, stream }, now));
         }
-        if books.wake_at().is_some_and(|wake_at| wake_at <= now) {
+        if books
+            .wake_at()
+            .is_some_and(|wake_at| wake_at <= now.boottime)
+        {
             let _ = outcome.take(books.on_event(Event::Timer, now));
         }
         for input in batch.inputs {

@@ -5,23 +5,21 @@
 //! is not known, some do. Nothing here is written down: after a restart of the agent it is asked
 //! anew before anything is stopped.
 
-use sutler_api::Timestamp;
-
 use super::cause::{Cause, left_running, says_not_ready};
 use super::{
     HEALTHY_AFTER_MS, Late, MISSES_MAX, PROBE_EVERY_MS, Plugin, PluginEffect, PluginStep,
     ProbeOutcome, State, Voice,
 };
-use crate::backoff::after;
+use sutler_ids::Now;
 
 impl Plugin {
     /// It says that it is ready.
-    pub(super) fn says_ready(&mut self, now: Timestamp) -> PluginStep {
+    pub(super) fn says_ready(&mut self, now: Now) -> PluginStep {
         self.found(Voice::Heard, now)
     }
 
     /// It says that it is not.
-    pub(super) fn says_not_ready(&mut self, now: Timestamp) -> PluginStep {
+    pub(super) fn says_not_ready(&mut self, now: Now) -> PluginStep {
         self.forgive(now);
         let step = self.found(Voice::NotReady, now);
         self.problem = Some(says_not_ready(&self.wanted));
@@ -29,7 +27,7 @@ impl Plugin {
     }
 
     /// It did not answer Probe, but another call: a sign of life, and no word on readiness.
-    pub(super) fn heard(&mut self, now: Timestamp) -> PluginStep {
+    pub(super) fn heard(&mut self, now: Now) -> PluginStep {
         match &self.state {
             State::Ready {
                 voice: voice @ (Voice::Heard | Voice::NotReady),
@@ -53,7 +51,7 @@ impl Plugin {
     }
 
     /// It gave a sign of life.
-    fn found(&mut self, next: Voice, now: Timestamp) -> PluginStep {
+    fn found(&mut self, next: Voice, now: Now) -> PluginStep {
         let State::Ready {
             look_at,
             misses,
@@ -64,7 +62,7 @@ impl Plugin {
         else {
             return PluginStep::default();
         };
-        let at = after(now, PROBE_EVERY_MS);
+        let at = now.after_ms(PROBE_EVERY_MS);
         let mut effects = Vec::new();
         let serves = next == Voice::Heard;
         if serves != *up {
@@ -83,7 +81,7 @@ impl Plugin {
     }
 
     /// It gave none.
-    pub(super) fn missed(&mut self, outcome: ProbeOutcome, now: Timestamp) -> PluginStep {
+    pub(super) fn missed(&mut self, outcome: ProbeOutcome, now: Now) -> PluginStep {
         self.forgive(now);
         let State::Ready {
             look_at,
@@ -95,7 +93,7 @@ impl Plugin {
         else {
             return PluginStep::default();
         };
-        let at = after(now, PROBE_EVERY_MS);
+        let at = now.after_ms(PROBE_EVERY_MS);
         *look_at = Some(at);
         *misses = misses.saturating_add(1);
         let mut step = PluginStep::act(PluginEffect::WakeAt(at));
@@ -116,7 +114,7 @@ impl Plugin {
 
     /// Volumes that depend on a silent plugin were counted. A count of none is made sure while
     /// no call can begin: the one before it may have been overtaken by a call.
-    pub(super) fn on_dependents(&mut self, count: usize, now: Timestamp) -> PluginStep {
+    pub(super) fn on_dependents(&mut self, count: usize, now: Now) -> PluginStep {
         match &mut self.state {
             State::Probing {
                 late: Some(Late::Silent),
@@ -174,7 +172,7 @@ impl Plugin {
     }
 
     /// A long healthy life forgives earlier failures.
-    pub(super) fn forgive(&mut self, now: Timestamp) {
+    pub(super) fn forgive(&mut self, now: Now) {
         let healthy = matches!(
             self.state,
             State::Ready {
@@ -182,7 +180,7 @@ impl Plugin {
                 ..
             }
         );
-        if healthy && after(self.since, HEALTHY_AFTER_MS) <= now {
+        if healthy && self.since.after_ms(HEALTHY_AFTER_MS) <= now.boottime {
             self.attempt = 0;
         }
     }

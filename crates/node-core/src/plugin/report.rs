@@ -45,8 +45,10 @@ impl Plugin {
         free: &BTreeMap<ClassName, Bytes>,
     ) -> PluginInstanceView {
         let retry_at = match &self.state {
-            State::BackingOff { retry_at } => Some(*retry_at),
-            State::Stopping { retry_at, .. } | State::Clearing { retry_at } => *retry_at,
+            State::BackingOff { retry } => Some(retry.shown),
+            State::Stopping { retry, .. } | State::Clearing { retry } => {
+                retry.as_ref().map(|retry| retry.shown)
+            }
             State::New
             | State::Recovering
             | State::Preparing
@@ -59,7 +61,7 @@ impl Plugin {
         PluginInstanceView {
             agent: agent.clone(),
             state: self.state_to_tell(),
-            since: self.since,
+            since: self.since.wall,
             restarts: self.restarts,
             facts: self.facts.clone(),
             problem: self.problem.clone(),

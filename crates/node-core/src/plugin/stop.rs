@@ -3,13 +3,14 @@
 //! Removal waits until no volume of the plugin is left on the node; nothing here deletes the
 //! plugin's own data.
 
-use sutler_api::Timestamp;
+use sutler_ids::Now;
 use sutler_ids::Problem;
 
 use super::{
-    COUNT_EVERY_MS, Evidence, Plugin, PluginEffect, PluginPersist, PluginStep, State, Then, Upgrade,
+    COUNT_EVERY_MS, Evidence, Plugin, PluginEffect, PluginPersist, PluginStep, Retry, State, Then,
+    Upgrade,
 };
-use crate::backoff::{self, after};
+use crate::backoff;
 
 impl Plugin {
     pub(super) fn on_unwanted(&mut self) -> PluginStep {
@@ -21,12 +22,12 @@ impl Plugin {
         PluginStep::act(PluginEffect::CountVolumes).record(record)
     }
 
-    pub(super) fn on_volumes_here(&mut self, count: usize, now: Timestamp) -> PluginStep {
+    pub(super) fn on_volumes_here(&mut self, count: usize, now: Now) -> PluginStep {
         if !self.removing {
             return self.on_dependents(count, now);
         }
         if count > 0 {
-            let at = after(now, COUNT_EVERY_MS);
+            let at = now.after_ms(COUNT_EVERY_MS);
             self.count_at = Some(at);
             return PluginStep::act(PluginEffect::WakeAt(at));
         }
@@ -74,14 +75,11 @@ impl Plugin {
             let evidence = Evidence::default();
             self.problem = Some(cause.clone().problem(&self.wanted, &evidence));
         }
-        self.state = State::Stopping {
-            then,
-            retry_at: None,
-        };
+        self.state = State::Stopping { then, retry: None };
         PluginStep::acts(effects)
     }
 
-    pub(super) fn on_halted(&mut self, evidence: Evidence, now: Timestamp) -> PluginStep {
+    pub(super) fn on_halted(&mut self, evidence: Evidence, now: Now) -> PluginStep {
         let State::Stopping { then, .. } = &self.state else {
             return PluginStep::default();
         };
@@ -94,32 +92,32 @@ impl Plugin {
             Then::Again => self.begin(),
             Then::Remove if !self.removing => self.begin(),
             Then::Remove => {
-                self.state = State::Clearing { retry_at: None };
+                self.state = State::Clearing { retry: None };
                 PluginStep::act(PluginEffect::Clear)
             }
         }
     }
 
-    pub(super) fn back_off(&mut self, problem: Problem, now: Timestamp) -> PluginStep {
-        let retry_at = after(now, backoff::wait_ms(self.attempt));
+    pub(super) fn back_off(&mut self, problem: Problem, now: Now) -> PluginStep {
+        let retry = Retry::after(backoff::wait_ms(self.attempt), now);
         self.attempt = self.attempt.saturating_add(1);
         self.problem = Some(problem);
-        self.state = State::BackingOff { retry_at };
-        let mut step = PluginStep::act(PluginEffect::WakeAt(retry_at));
+        self.state = State::BackingOff { retry };
+        let mut step = PluginStep::act(PluginEffect::WakeAt(retry.at));
         if self.removing {
             step.effects.push(PluginEffect::CountVolumes);
         }
         step
     }
 
-    pub(super) fn on_faltered(&mut self, problem: Problem, now: Timestamp) -> PluginStep {
+    pub(super) fn on_faltered(&mut self, problem: Problem, now: Now) -> PluginStep {
         match &mut self.state {
-            State::Stopping { retry_at, .. } | State::Clearing { retry_at } => {
-                let at = after(now, backoff::wait_ms(self.attempt));
+            State::Stopping { retry, .. } | State::Clearing { retry } => {
+                let again = Retry::after(backoff::wait_ms(self.attempt), now);
                 self.attempt = self.attempt.saturating_add(1);
-                *retry_at = Some(at);
+                *retry = Some(again);
                 self.problem = Some(problem);
-                PluginStep::act(PluginEffect::WakeAt(at))
+                PluginStep::act(PluginEffect::WakeAt(again.at))
             }
             State::New
             | State::Recovering

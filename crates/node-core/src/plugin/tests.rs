@@ -10,11 +10,8 @@ use sutler_api::task::TaskExit;
 use sutler_ids::{ErrorKind, SaidBy};
 
 use super::*;
+use crate::clock::{at, when};
 use crate::container::ContainerEnd;
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).expect("in range")
-}
 
 fn wanted(generation: u64) -> DesiredPlugin {
     let mut definition = PluginDefinition::of_image("p:1")
@@ -91,8 +88,8 @@ fn exited(code: i32) -> ContainerEnd {
     };
     ContainerEnd::Exited {
         exit,
-        started_at: at(3),
-        ended_at: at(9),
+        started_at: at(3).wall,
+        ended_at: at(9).wall,
     }
 }
 
@@ -118,7 +115,7 @@ fn line(plugin: &Plugin, step: &PluginStep) -> String {
 /// Plays events one second apart, from second 1.
 fn play(plugin: &mut Plugin, events: Vec<PluginEvent>) -> Vec<String> {
     let mut lines = Vec::new();
-    for (second, event) in (1_i64..).zip(events) {
+    for (second, event) in (1_u64..).zip(events) {
         let step = plugin.on_event(event, at(second));
         lines.push(line(plugin, &step));
     }
@@ -176,8 +173,8 @@ fn looks_come_quickly_at_first_and_never_after_the_deadline() {
         let [PluginEffect::WakeAt(next)] = step.effects[..] else {
             panic!("{step:?}")
         };
-        waits.push(next.as_millisecond() - now.as_millisecond());
-        now = next;
+        waits.push(now.until(next).as_millis());
+        now = when(next);
         let step = plugin.on_event(PluginEvent::Tick, now);
         assert_eq!(step.effects, [PluginEffect::Probe]);
     }
@@ -200,8 +197,8 @@ fn every_way_of_not_coming_up_is_told_with_cause_and_remedy() {
     };
     let oom = ContainerEnd::Exited {
         exit: oom,
-        started_at: at(3),
-        ended_at: at(9),
+        started_at: at(3).wall,
+        ended_at: at(9).wall,
     };
     let refused = ProbeOutcome::Refused {
         rpc: "Probe".into(),
@@ -358,8 +355,9 @@ fn a_plugin_that_ends_at_once_is_started_again_with_growing_pauses() {
             Some("no config")
         );
         let retry_at = report.retry_at.expect("set while backing off");
-        waits.push(retry_at.as_millisecond() - now.as_millisecond());
-        now = retry_at;
+        let shown = retry_at.duration_since(now.wall);
+        waits.push(shown.as_millis());
+        now = when(now.after_ms(shown.as_millis().try_into().expect("a wait")));
         let step = plugin.on_event(PluginEvent::Tick, now);
         assert_eq!(line(&plugin, &step), "[] [prepare] waiting");
         for event in [prepared(run + 1), pulled(run + 1), started(run + 1)] {
@@ -394,7 +392,7 @@ fn a_long_healthy_life_forgives_earlier_failures() {
         let step = plugin.on_event(halted(2), now);
         assert_eq!(
             step.effects,
-            [PluginEffect::WakeAt(after(now, wait))],
+            [PluginEffect::WakeAt(now.after_ms(wait))],
             "after {life} s"
         );
     }
@@ -575,7 +573,9 @@ fn a_plugin_wanted_again_in_the_moment_it_is_gone_is_begun_anew() {
 
 #[test]
 fn a_running_container_is_adopted_only_in_its_own_generation() {
-    let running = ContainerSeen::Running { started_at: at(3) };
+    let running = ContainerSeen::Running {
+        started_at: at(3).wall,
+    };
     for (generation, seen, expected) in [
         (1, running.clone(), "[] [watch probe] probing"),
         (2, running, "[] [halt] stopping"),
@@ -642,12 +642,12 @@ struct World {
     up: bool,
     volumes: usize,
     pending: Vec<(u64, PluginEffect)>,
-    now: Timestamp,
+    now: Now,
 }
 
 impl World {
     fn feed(&mut self, event: PluginEvent) {
-        self.now = after(self.now, 10);
+        self.now = when(self.now.after_ms(10));
         let step = self.plugin.on_event(event, self.now);
         for record in step.persist {
             match record {
@@ -714,7 +714,7 @@ impl World {
             },
             PluginEffect::Clear => PluginEvent::Cleared,
             PluginEffect::WakeAt(time) => {
-                self.now = self.now.max(time);
+                self.now = when(self.now.boottime.max(time));
                 PluginEvent::Tick
             }
             PluginEffect::CancelPull | PluginEffect::Up | PluginEffect::Down => return,
@@ -733,7 +733,7 @@ impl World {
         let seen = match self.containers {
             0 => ContainerSeen::Absent,
             _ => ContainerSeen::Running {
-                started_at: self.now,
+                started_at: self.now.wall,
             },
         };
         self.feed(PluginEvent::Observed(seen));

@@ -1,28 +1,31 @@
 //! What time alone brings about: looks, ends of pauses, the deadline of a start.
 
-use sutler_api::Timestamp;
-
-use super::{Plugin, PluginEffect, PluginStep, State, Upgrade};
+use super::{Plugin, PluginEffect, PluginStep, Retry, State, Upgrade};
+use sutler_ids::{Boottime, Now};
 
 impl Plugin {
-    pub(super) fn on_tick(&mut self, now: Timestamp) -> PluginStep {
+    pub(super) fn on_tick(&mut self, now: Now) -> PluginStep {
         let mut step = self.on_tick_of_state(now);
-        if self.count_at.is_some_and(|at| at <= now) {
+        if self.count_at.is_some_and(|at| at <= now.boottime) {
             self.count_at = None;
             step.effects.push(PluginEffect::CountVolumes);
         }
         step
     }
 
-    pub(super) fn on_tick_of_state(&mut self, now: Timestamp) -> PluginStep {
-        let due = |at: &mut Option<Timestamp>| at.take_if(|at| *at <= now).is_some();
+    pub(super) fn on_tick_of_state(&mut self, now: Now) -> PluginStep {
+        let due = |at: &mut Option<Boottime>| at.take_if(|at| *at <= now.boottime).is_some();
+        let again = |retry: &mut Option<Retry>| {
+            let due = retry.take_if(|retry| retry.at <= now.boottime);
+            due.is_some()
+        };
         match &mut self.state {
             State::Probing {
                 deadline,
                 late: None,
                 look_at,
                 ..
-            } if *deadline <= now => {
+            } if *deadline <= now.boottime => {
                 let asked = look_at.is_none();
                 self.not_ready_in_time(asked, now)
             }
@@ -40,22 +43,22 @@ impl Plugin {
                 if due(look_at) {
                     step.effects.push(PluginEffect::Probe);
                 }
-                if matches!(upgrade, Upgrade::PullAgainAt(at) if *at <= now) {
+                if matches!(upgrade, Upgrade::PullAgainAt(at) if *at <= now.boottime) {
                     *upgrade = Upgrade::Pulling;
                     step.effects.push(PluginEffect::Pull);
                 }
                 step
             }
-            State::BackingOff { retry_at } if *retry_at <= now => self.begin(),
-            State::Stopping { retry_at, .. } => {
-                if due(retry_at) {
+            State::BackingOff { retry } if retry.at <= now.boottime => self.begin(),
+            State::Stopping { retry, .. } => {
+                if again(retry) {
                     PluginStep::act(PluginEffect::Halt)
                 } else {
                     PluginStep::default()
                 }
             }
-            State::Clearing { retry_at } => {
-                if due(retry_at) {
+            State::Clearing { retry } => {
+                if again(retry) {
                     PluginStep::act(PluginEffect::Clear)
                 } else {
                     PluginStep::default()

@@ -2,20 +2,19 @@
 //!
 //! Decides from answers, silence and the container's end whether it may serve or must be stopped.
 
-use sutler_api::Timestamp;
 use sutler_api::plugin::PluginFactsView;
+use sutler_ids::Now;
 
 use super::cause::{Cause, left_running};
 use super::{
     Evidence, LOOK_FIRST_MS, LOOK_LATE_MS, LOOK_MOST_MS, Late, MISSES_MAX, Plugin, PluginEffect,
     PluginStep, ProbeOutcome, STARTUP_DEFAULT_MS, State, Then, Upgrade, Voice,
 };
-use crate::backoff::after;
 use crate::container::ContainerEnd;
 
 impl Plugin {
     /// Follows a running container until it answers.
-    pub(super) fn watch(&mut self, adopted: bool, now: Timestamp) -> PluginStep {
+    pub(super) fn watch(&mut self, adopted: bool, now: Now) -> PluginStep {
         if self.run == 0 {
             self.run = 1;
         }
@@ -24,7 +23,7 @@ impl Plugin {
             .definition
             .startup_timeout_ms()
             .unwrap_or(STARTUP_DEFAULT_MS);
-        let deadline = after(now, limit);
+        let deadline = now.after_ms(limit);
         self.state = State::Probing {
             deadline,
             look_at: None,
@@ -40,7 +39,7 @@ impl Plugin {
         ])
     }
 
-    pub(super) fn on_ended(&mut self, end: ContainerEnd, now: Timestamp) -> PluginStep {
+    pub(super) fn on_ended(&mut self, end: ContainerEnd, now: Now) -> PluginStep {
         match self.state {
             State::Probing { .. } => self.halt(Then::BackOff(Cause::Ended {
                 end,
@@ -65,7 +64,7 @@ impl Plugin {
         }
     }
 
-    pub(super) fn on_probed(&mut self, outcome: ProbeOutcome, now: Timestamp) -> PluginStep {
+    pub(super) fn on_probed(&mut self, outcome: ProbeOutcome, now: Now) -> PluginStep {
         match (&self.state, outcome) {
             (State::Probing { .. } | State::Ready { .. }, ProbeOutcome::Answered(facts)) => {
                 self.on_answered(*facts, now)
@@ -95,7 +94,7 @@ impl Plugin {
     }
 
     /// A plugin that is coming up has not said that it is ready.
-    fn not_yet(&mut self, outcome: ProbeOutcome, now: Timestamp) -> PluginStep {
+    fn not_yet(&mut self, outcome: ProbeOutcome, now: Now) -> PluginStep {
         let State::Probing {
             deadline,
             look_at,
@@ -117,18 +116,18 @@ impl Plugin {
             self.problem = None;
         }
         *last = Some(outcome);
-        if late.is_some() || now >= *deadline {
+        if late.is_some() || now.boottime >= *deadline {
             return self.not_ready_in_time(false, now);
         }
         let factor = 1_u64.checked_shl(*looks).unwrap_or(u64::MAX);
         let wait = LOOK_FIRST_MS.saturating_mul(factor).min(LOOK_MOST_MS);
-        let at = after(now, wait).min(*deadline);
+        let at = now.after_ms(wait).min(*deadline);
         *looks = looks.saturating_add(1);
         *look_at = Some(at);
         PluginStep::act(PluginEffect::WakeAt(at))
     }
 
-    pub(super) fn on_answered(&mut self, facts: PluginFactsView, now: Timestamp) -> PluginStep {
+    pub(super) fn on_answered(&mut self, facts: PluginFactsView, now: Now) -> PluginStep {
         let told = facts.driver_name.clone();
         if self
             .wanted
@@ -162,7 +161,7 @@ impl Plugin {
     /// The time to come up is over. One that says itself that it is not ready goes on waiting,
     /// as CSI has it; one that an earlier agent started may serve volumes and is asked about
     /// them first. Any other begins anew. `asked` tells whether an answer is still awaited.
-    pub(super) fn not_ready_in_time(&mut self, asked: bool, now: Timestamp) -> PluginStep {
+    pub(super) fn not_ready_in_time(&mut self, asked: bool, now: Now) -> PluginStep {
         let State::Probing {
             last,
             late,
@@ -189,7 +188,7 @@ impl Plugin {
             return self.halt(Then::BackOff(Cause::NotReadyInTime { last }));
         };
         *late = Some(now_late);
-        let at = after(now, LOOK_LATE_MS);
+        let at = now.after_ms(LOOK_LATE_MS);
         let mut step = PluginStep::default();
         if !asked {
             *look_at = Some(at);
@@ -207,7 +206,7 @@ impl Plugin {
     }
 
     /// Stops a plugin that cannot go on; a long healthy life forgives earlier failures.
-    pub(super) fn fail(&mut self, cause: Cause, now: Timestamp) -> PluginStep {
+    pub(super) fn fail(&mut self, cause: Cause, now: Now) -> PluginStep {
         self.forgive(now);
         self.halt(Then::BackOff(cause))
     }

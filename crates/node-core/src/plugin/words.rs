@@ -1,9 +1,9 @@
 //! The plugin machine's vocabulary: events in, records and effects out.
 
 use serde::{Deserialize, Serialize};
-use sutler_api::Timestamp;
 use sutler_api::plugin::{DesiredPlugin, PluginFactsView};
 use sutler_api::task::PullProgressView;
+use sutler_ids::Boottime;
 use sutler_ids::PluginName;
 use sutler_ids::Problem;
 
@@ -148,7 +148,7 @@ pub enum PluginEffect {
     /// Remove everything of its container: `Cleared`, or `Faltered`.
     Clear,
     /// Tell `Tick` at that time.
-    WakeAt(Timestamp),
+    WakeAt(Boottime),
 }
 
 impl PluginEffect {

@@ -1,8 +1,8 @@
 //! A task's end: the container first, then the volumes, then the record; and trying again.
 
-use sutler_api::Timestamp;
 use sutler_ids::Problem;
 use sutler_ids::VolumeId;
+use sutler_ids::{Boottime, Now};
 
 use super::{Act, CleanUp, Ending, Retry, Stage, State, Task, TaskEffect, TaskPersist, TaskStep};
 use crate::backoff;
@@ -33,7 +33,7 @@ impl Task {
         }
     }
 
-    pub(super) fn on_cleaned(&mut self, now: Timestamp) -> TaskStep {
+    pub(super) fn on_cleaned(&mut self, now: Now) -> TaskStep {
         self.retries.remove(&Act::Clean);
         self.trouble = None;
         match &mut self.state {
@@ -132,7 +132,7 @@ impl Task {
         TaskStep::default().record(TaskPersist::Delete(self.spec.task_id.clone()))
     }
 
-    pub(super) fn on_faltered(&mut self, act: Act, problem: Problem, now: Timestamp) -> TaskStep {
+    pub(super) fn on_faltered(&mut self, act: Act, problem: Problem, now: Now) -> TaskStep {
         if self.effect_of(act).is_none() {
             return TaskStep::default();
         }
@@ -140,24 +140,24 @@ impl Task {
             .retries
             .get(&act)
             .map_or(0, |retry| retry.attempt.saturating_add(1));
-        let at = backoff::after(now, backoff::wait_ms(attempt));
+        let at = now.after_ms(backoff::wait_ms(attempt));
         self.retries.insert(act, Retry { at, attempt });
         self.trouble = Some(problem);
         TaskStep::act(TaskEffect::WakeAt(at))
     }
 
-    pub(super) fn on_tick(&mut self, now: Timestamp) -> TaskStep {
+    pub(super) fn on_tick(&mut self, now: Now) -> TaskStep {
         let due: Vec<Act> = self
             .retries
             .iter()
-            .filter(|(_, r)| r.at <= now)
+            .filter(|(_, r)| r.at <= now.boottime)
             .map(|(act, _)| *act)
             .collect();
         let mut effects = Vec::new();
         for act in due {
             // Out of reach until the act falters again; its count goes on.
             if let Some(retry) = self.retries.get_mut(&act) {
-                retry.at = Timestamp::MAX;
+                retry.at = Boottime::MAX;
             }
             effects.extend(self.effect_of(act));
         }

@@ -3,8 +3,8 @@
 //! Decides whether to go on, to begin again or to end. It begins again only when the container's
 //! command never ran.
 
-use sutler_api::Timestamp;
 use sutler_api::task::TaskState;
+use sutler_ids::Now;
 
 use super::{CleanUp, Stage, State, Task, TaskEffect, TaskRecord, TaskStep, failed, report};
 use crate::container::{ContainerEnd, ContainerSeen};
@@ -36,7 +36,7 @@ impl Task {
         TaskStep::default()
     }
 
-    pub(super) fn on_observed(&mut self, seen: ContainerSeen, now: Timestamp) -> TaskStep {
+    pub(super) fn on_observed(&mut self, seen: ContainerSeen, now: Now) -> TaskStep {
         let State::Recovering(stage) = &self.state else {
             return TaskStep::default();
         };
@@ -55,7 +55,7 @@ impl Task {
         }
     }
 
-    fn resume(&mut self, seen: ContainerSeen, now: Timestamp) -> TaskStep {
+    fn resume(&mut self, seen: ContainerSeen, now: Now) -> TaskStep {
         match seen {
             ContainerSeen::Running { started_at } => self.watch(started_at),
             ContainerSeen::Ended(end) => {

@@ -3,6 +3,7 @@
 use sutler_api::Timestamp;
 use sutler_api::agent::TaskReport;
 use sutler_api::task::{PullProgressView, TaskState};
+use sutler_ids::Now;
 use sutler_ids::{ErrorKind, Problem, SaidBy};
 
 use super::{CleanUp, Ending, State, Task, failed};
@@ -120,7 +121,7 @@ pub(super) fn ending(
     task: &Task,
     end: ContainerEnd,
     started_at: Option<Timestamp>,
-    now: Timestamp,
+    now: Now,
 ) -> (Ending, CleanUp) {
     match end {
         ContainerEnd::Exited {

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use sutler_api::Timestamp;
 use sutler_api::task::{TaskExit, TaskSpec, TaskState, TaskVolume};
 use sutler_api::volume::AccessType;
 use sutler_ids::{Bytes, ErrorKind, Problem};
@@ -12,11 +11,8 @@ use uuid::Uuid;
 
 use super::report::rank;
 use super::*;
+use crate::clock::{at, when};
 use crate::container::ContainerSeen;
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).expect("in range")
-}
 
 fn volume(n: u128) -> VolumeId {
     VolumeId::new(Uuid::from_u128(n))
@@ -63,8 +59,8 @@ fn exited(code: i32) -> ContainerEnd {
     };
     ContainerEnd::Exited {
         exit,
-        started_at: at(3),
-        ended_at: at(9),
+        started_at: at(3).wall,
+        ended_at: at(9).wall,
     }
 }
 
@@ -109,7 +105,7 @@ fn line(task: &Task, step: &TaskStep) -> String {
 
 fn play(task: &mut Task, events: Vec<TaskEvent>) -> Vec<String> {
     let mut lines = Vec::new();
-    for (second, event) in (0_i64..).zip(events) {
+    for (second, event) in (0_u64..).zip(events) {
         let step = task.on_event(event, at(second));
         lines.push(line(task, &step));
     }
@@ -145,7 +141,7 @@ fn a_task_runs_and_its_volumes_go_back_after_its_container() {
             pulled(),
             acquired(1, Ok(here())),
             acquired(2, Ok(here())),
-            TaskEvent::Started(Ok(at(3))),
+            TaskEvent::Started(Ok(at(3).wall)),
             TaskEvent::Ended(exited(0)),
             TaskEvent::Cleaned,
             released(1),
@@ -172,7 +168,7 @@ fn a_task_runs_and_its_volumes_go_back_after_its_container() {
     assert_eq!(report.exit.and_then(|exit| exit.code), Some(0));
     assert_eq!(
         (report.started_at, report.ended_at),
-        (Some(at(3)), Some(at(9)))
+        (Some(at(3).wall), Some(at(9).wall))
     );
 }
 
@@ -271,7 +267,7 @@ fn a_volume_that_could_not_be_made_ends_the_pull_at_once() {
 #[test]
 fn a_stop_ends_a_task_in_every_state() {
     let stop = TaskEvent::Stop;
-    let started = TaskEvent::Started(Ok(at(3)));
+    let started = TaskEvent::Started(Ok(at(3).wall));
     let cases: Vec<(Vec<TaskEvent>, &str)> = vec![
         (vec![], "[release] [release] releasing"),
         (
@@ -321,7 +317,7 @@ fn a_stop_during_the_start_is_carried_out_once_it_runs() {
         &mut task,
         vec![TaskEvent::Wanted, pulled(), TaskEvent::Stop],
     );
-    let step = task.on_event(TaskEvent::Started(Ok(at(3))), at(4));
+    let step = task.on_event(TaskEvent::Started(Ok(at(3).wall)), at(4));
     assert_eq!(
         step.effects,
         [TaskEffect::Wait, TaskEffect::Stop { grace_ms: 5_000 }]
@@ -337,8 +333,8 @@ fn the_end_is_told_exactly() {
     };
     let oom = ContainerEnd::Exited {
         exit: oom,
-        started_at: at(3),
-        ended_at: at(9),
+        started_at: at(3).wall,
+        ended_at: at(9).wall,
     };
     let child = TaskExit {
         code: Some(0),
@@ -347,8 +343,8 @@ fn the_end_is_told_exactly() {
     };
     let child = ContainerEnd::Exited {
         exit: child,
-        started_at: at(3),
-        ended_at: at(9),
+        started_at: at(3).wall,
+        ended_at: at(9).wall,
     };
     let memory = Some("task t1 needed more than its memory limit of 16M");
     let killed = Some("the process that looked after task t1 was killed, so its end is not known");
@@ -360,7 +356,7 @@ fn the_end_is_told_exactly() {
         (lost(), TaskState::Failed, killed),
     ] {
         let mut task = Task::new(spec(0));
-        let started = TaskEvent::Started(Ok(at(3)));
+        let started = TaskEvent::Started(Ok(at(3).wall));
         let ended = TaskEvent::Ended(end.clone());
         play(
             &mut task,
@@ -388,7 +384,9 @@ fn the_end_is_told_exactly() {
 
 #[test]
 fn after_a_crash_the_container_folder_decides_whether_to_start() {
-    let running = ContainerSeen::Running { started_at: at(3) };
+    let running = ContainerSeen::Running {
+        started_at: at(3).wall,
+    };
     let cases: Vec<(bool, Stage, ContainerSeen, &str)> = vec![
         (
             false,
@@ -498,7 +496,7 @@ fn an_interrupted_release_is_finished_after_a_crash() {
         exit: None,
         problem: None,
         started_at: None,
-        ended_at: at(9),
+        ended_at: at(9).wall,
     };
     let stage = Stage::Releasing {
         digest: None,
@@ -537,7 +535,7 @@ fn an_interrupted_release_is_finished_after_a_crash() {
 #[test]
 fn an_act_that_falters_is_repeated_with_growing_pauses_and_shown() {
     let mut task = Task::new(spec(0));
-    let started = TaskEvent::Started(Ok(at(3)));
+    let started = TaskEvent::Started(Ok(at(3).wall));
     play(
         &mut task,
         vec![
@@ -554,15 +552,18 @@ fn an_act_that_falters_is_repeated_with_growing_pauses_and_shown() {
     let mut now = at(100);
     for wait_ms in [100, 200, 400] {
         let step = task.on_event(faltered.clone(), now);
-        let due = crate::backoff::after(now, wait_ms);
+        let due = now.after_ms(wait_ms);
         assert_eq!(step.effects, [TaskEffect::WakeAt(due)]);
         assert_eq!(task.report().state, TaskState::Releasing);
-        let early = crate::backoff::after(now, wait_ms - 1);
+        let early = when(now.after_ms(wait_ms - 1));
         assert_eq!(task.on_event(TaskEvent::Tick, early), TaskStep::default());
-        let step = task.on_event(TaskEvent::Tick, due);
+        let step = task.on_event(TaskEvent::Tick, when(due));
         assert_eq!(step.effects, [TaskEffect::Clean(CleanUp::KeepLogs)]);
-        assert_eq!(task.on_event(TaskEvent::Tick, due), TaskStep::default());
-        now = due;
+        assert_eq!(
+            task.on_event(TaskEvent::Tick, when(due)),
+            TaskStep::default()
+        );
+        now = when(due);
     }
     task.on_event(TaskEvent::Cleaned, now);
     assert_eq!(task.report().state, TaskState::Finished);
@@ -575,7 +576,9 @@ fn a_damaged_record_becomes_a_failed_task_whose_container_goes() {
     let record = TaskRecord::unreadable(id, "checksum", at(1));
     let mut task = Task::new(record.spec.clone());
     task.on_event(TaskEvent::Recorded(Box::new(record)), at(1));
-    let seen = TaskEvent::Observed(ContainerSeen::Running { started_at: at(0) });
+    let seen = TaskEvent::Observed(ContainerSeen::Running {
+        started_at: at(0).wall,
+    });
     let step = task.on_event(seen, at(2));
     assert_eq!(step.effects, [TaskEffect::Clean(CleanUp::All)]);
     task.on_event(TaskEvent::Cleaned, at(3));
@@ -592,7 +595,7 @@ struct World {
     held: BTreeSet<VolumeId>,
     pending: Vec<TaskEffect>,
     told: TaskState,
-    second: i64,
+    second: u64,
 }
 
 impl World {
@@ -713,7 +716,9 @@ impl World {
                 vec![TaskEvent::Cleared]
             }
             TaskEffect::WakeAt(time) => {
-                self.second = self.second.max(time.as_second() + 1);
+                self.second = self
+                    .second
+                    .max(time.since(Boottime::default()).as_secs() + 1);
                 vec![TaskEvent::Tick]
             }
         }
@@ -736,9 +741,9 @@ impl World {
         self.starts += 1;
         assert_eq!(self.starts, 1, "started twice");
         self.container = ContainerSeen::Running {
-            started_at: at(self.second),
+            started_at: at(self.second).wall,
         };
-        vec![TaskEvent::Started(Ok(at(self.second)))]
+        vec![TaskEvent::Started(Ok(at(self.second).wall))]
     }
 
     fn end_container(&mut self) {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sutler_api::Timestamp;
 use sutler_api::task::{PullProgressView, TaskExit, TaskSpec, TaskState};
 use sutler_api::volume::AccessType;
+use sutler_ids::{Boottime, Now};
 use sutler_ids::{ErrorKind, Problem};
 use sutler_ids::{PluginName, TaskId, TaskInstance, VolumeId};
 
@@ -136,7 +137,7 @@ pub enum TaskEffect {
     /// Remove everything of the task from the node: `Cleared`, or `Faltered(Clear)`.
     Clear,
     /// Tell `Tick` at that time.
-    WakeAt(Timestamp),
+    WakeAt(Boottime),
 }
 
 impl TaskEffect {
@@ -241,7 +242,7 @@ pub struct Ending {
 
 impl TaskRecord {
     /// Makes the record of a task whose own record cannot be read: ended, with the reason.
-    pub fn unreadable(task_id: TaskId, what: &str, now: Timestamp) -> Self {
+    pub fn unreadable(task_id: TaskId, what: &str, now: Now) -> Self {
         let problem = Problem::new(
             ErrorKind::Internal,
             format!("the record of task {task_id} is damaged, so the task was ended"),
@@ -265,7 +266,7 @@ impl TaskRecord {
             exit: None,
             problem: Some(problem),
             started_at: None,
-            ended_at: now,
+            ended_at: now.wall,
         };
         Self {
             spec,

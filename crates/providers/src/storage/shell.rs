@@ -5,10 +5,10 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use sutler_api::agent::{OperationReport, Outcome, VolumeAct, VolumeOperation};
 use sutler_csi::{LaneWidths, Lanes};
-use sutler_ids::{ErrorKind, Problem};
+use sutler_host::clock;
+use sutler_ids::{Boottime, ErrorKind, Problem};
 use sutler_ids::{PluginName, TaskId, VolumeId};
 use sutler_store::{Batch, CommitError, Loaded};
 use sutler_telemetry::failpoint;
@@ -35,7 +35,7 @@ pub(crate) struct Shell {
     pub(crate) config: StorageConfig,
     pub(crate) volumes: HashMap<VolumeId, Volume>,
     pub(crate) plugins: HashMap<PluginName, Arc<Plugin>>,
-    wakes: HashMap<VolumeId, Timestamp>,
+    wakes: HashMap<VolumeId, Boottime>,
     outbox: Outbox,
     // Weak, so that the loop ends with its last handle.
     pub(crate) inputs: mpsc::WeakUnboundedSender<Input>,
@@ -84,8 +84,7 @@ impl Shell {
         match serde_json::from_slice::<VolumeRecord>(bytes) {
             Ok(record) if record.spec.volume_id.to_string() == key => {
                 let volume_id = record.spec.volume_id;
-                let (volume, step) =
-                    Volume::recover(record, &self.config.boot_id, Timestamp::now());
+                let (volume, step) = Volume::recover(record, &self.config.boot_id, clock::now());
                 self.volumes.insert(volume_id, volume);
                 self.steps.push((volume_id, step));
             }
@@ -151,10 +150,8 @@ impl Shell {
             }
             Input::TellAll => self.tell_all(),
             Input::Why(volume_id, answer) => {
-                let why = self
-                    .volumes
-                    .get(&volume_id)
-                    .map(|v| v.why(Timestamp::now()));
+                let volume = self.volumes.get(&volume_id);
+                let why = volume.map(|volume| volume.why(clock::now()));
                 let _ = answer.send(why);
             }
             Input::VolumesOf(name, answer) => {
@@ -182,7 +179,7 @@ impl Shell {
 
     fn send(&mut self, volume_id: VolumeId, event: Event) -> Option<Denied> {
         let volume = self.volumes.get_mut(&volume_id)?;
-        match volume.on_event(event, Timestamp::now()) {
+        match volume.on_event(event, clock::now()) {
             Ok(step) => {
                 self.steps.push((volume_id, step));
                 None
@@ -202,9 +199,9 @@ impl Shell {
         };
         let Some(denied) = denied else { return };
         let problem = denial(&denied);
-        let at = Timestamp::now();
+        let now = clock::now();
         if let Some(volume) = self.volumes.get_mut(&volume_id) {
-            let step = volume.refuse(operation_uuid, problem, at);
+            let step = volume.refuse(operation_uuid, problem, now);
             self.steps.push((volume_id, step));
             return;
         }
@@ -212,13 +209,13 @@ impl Shell {
             operation_uuid,
             volume_id,
             outcome: Outcome::Failed(problem),
-            at,
+            at: now.wall,
         };
         let _ = self.out.send(StorageEvent::Operation(report));
     }
 
     fn create(&mut self, operation: &VolumeOperation) -> Option<Denied> {
-        let now = Timestamp::now();
+        let now = clock::now();
         match Volume::create(operation, &self.config.boot_id, now) {
             Ok((volume, step)) => {
                 let volume_id = operation.volume_id;
@@ -305,7 +302,7 @@ impl Shell {
     }
 
     fn wake(&mut self) {
-        let now = Timestamp::now();
+        let now = clock::now().boottime;
         let due: Vec<VolumeId> = self
             .wakes
             .iter()
@@ -479,12 +476,9 @@ fn hit_all(causes: &[&str], side: &str) {
     }
 }
 
-async fn sleep_until(at: Option<Timestamp>) {
-    match at {
+async fn sleep_until(deadline: Option<Boottime>) {
+    match deadline {
         None => std::future::pending().await,
-        Some(at) => {
-            let wait = at.duration_since(Timestamp::now());
-            tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
-        }
+        Some(_) => tokio::time::sleep(clock::sleep_until(deadline)).await,
     }
 }

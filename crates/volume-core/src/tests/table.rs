@@ -216,7 +216,7 @@ fn creating() -> (Volume, Call) {
     (volume, open_call(step))
 }
 
-fn end(volume: &mut Volume, call: &Call, verdict: Verdict, ms: i64) -> Step {
+fn end(volume: &mut Volume, call: &Call, verdict: Verdict, ms: u64) -> Step {
     let result = Err(failure(verdict, "said so"));
     volume
         .on_event(
@@ -348,7 +348,7 @@ fn an_unknown_outcome_is_visible_and_only_the_same_call_is_made() {
     let Some(Effect::WakeAt(when)) = step.effects.last() else {
         panic!("{step:?}")
     };
-    let mut step = volume.on_event(Event::Due, *when).unwrap();
+    let mut step = volume.on_event(Event::Due, at(ms_of(*when))).unwrap();
     assert_eq!(step.persist, None, "the intent is on disk already");
     let again = open_call(std::mem::take(&mut step));
     assert_eq!((again.rpc, &again.spec), (Rpc::Create, &call.spec));
@@ -715,13 +715,13 @@ fn retries_slow_down_and_never_overflow() {
         let Some(Effect::WakeAt(when)) = step.effects.last() else {
             panic!("{step:?}")
         };
-        let wait = when.as_millisecond() - at(now).as_millisecond();
+        let wait = ms_of(*when) - now;
         waits.push(wait);
         now += wait;
         call = open_call(volume.on_event(Event::Due, at(now)).unwrap());
     }
     assert!(waits.is_sorted());
-    assert_eq!(waits.last(), Some(&i64::try_from(RETRY_MS_MAX).unwrap()));
+    assert_eq!(waits.last(), Some(&RETRY_MS_MAX));
 }
 
 #[test]

@@ -2,11 +2,12 @@
 //! its memory on demand.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use sutler_api::Timestamp;
 use sutler_api::agent::{Outcome, VolumeAct, VolumeOperation};
 use sutler_api::volume::{AccessType, VolumeSpec};
-use sutler_ids::{Bytes, ErrorKind, Problem};
+use sutler_ids::{Boottime, Bytes, ErrorKind, Now, Problem};
 use sutler_ids::{OperationUuid, TaskId, VolumeId};
 use uuid::Uuid;
 
@@ -30,8 +31,21 @@ pub const NONE: Abilities = Abilities {
     single_node_modes: false,
 };
 
-pub fn at(ms: i64) -> Timestamp {
-    Timestamp::from_millisecond(1_700_000_000_000 + ms).unwrap()
+/// The moment so many milliseconds after the start. Its wall clock jumps by up to weeks at each
+/// millisecond, either way, so nothing that must happen in time can rest on it.
+pub fn at(ms: u64) -> Now {
+    let jumps = ms.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    let wall = 1_700_000_000_000 + i64::try_from(jumps).unwrap();
+    Now {
+        wall: Timestamp::from_millisecond(wall).unwrap(),
+        boottime: Boottime::new(Duration::from_millis(ms)),
+    }
+}
+
+/// The milliseconds that [`at`] was given for this.
+pub fn ms_of(deadline: Boottime) -> u64 {
+    let since_start = deadline.since(Boottime::default());
+    since_start.as_millis().try_into().unwrap()
 }
 
 pub fn spec() -> VolumeSpec {
@@ -206,7 +220,7 @@ pub struct World {
     pub disk: Option<VolumeRecord>,
     pub volume: Option<Volume>,
     pub abilities: Abilities,
-    pub clock_ms: i64,
+    pub clock_ms: u64,
     pub boot: u32,
     /// Dies when this many places were passed; every durable write and every call has one
     /// before and one after.
@@ -240,7 +254,7 @@ impl World {
         }
     }
 
-    pub fn now(&mut self) -> Timestamp {
+    pub fn now(&mut self) -> Now {
         self.clock_ms += 1;
         at(self.clock_ms)
     }
@@ -336,9 +350,7 @@ impl World {
             // A look that is repeated for ever shows the same until the test does something.
             Effect::WakeAt(_) if self.looks_again() => {}
             Effect::WakeAt(time) => {
-                self.clock_ms = self
-                    .clock_ms
-                    .max(time.as_millisecond() - at(0).as_millisecond());
+                self.clock_ms = self.clock_ms.max(ms_of(time));
                 return self.send(Event::Due);
             }
             Effect::TellOperation(report) => {

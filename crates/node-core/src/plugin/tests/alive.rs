@@ -154,7 +154,9 @@ fn an_adopted_plugin_that_does_not_answer_is_stopped_only_without_volumes() {
             facts: Some(facts()),
         };
         plugin.on_event(PluginEvent::Recorded(Box::new(record)), at(1));
-        let seen = ContainerSeen::Running { started_at: at(0) };
+        let seen = ContainerSeen::Running {
+            started_at: at(0).wall,
+        };
         plugin.on_event(PluginEvent::Observed(seen), at(2));
         let step = plugin.on_event(PluginEvent::Tick, at(60));
         assert_eq!(line(&plugin, &step), "[] [count_volumes] silent");

@@ -1,0 +1,89 @@
+//! Observed time: how long the cluster was seen to run, over all runs of its master. What must
+//! outlast a restart and destroys something at its end (the trash) is counted in it, since the wall
+//! clock may jump a day at any time and the boottime clock begins anew.
+//!
+//! It grows only while a master runs, and what of it was not recorded before a crash is lost: so
+//! retention is at least as long as was said, never shorter.
+
+use std::time::Duration;
+
+use sutler_api::Timestamp;
+use sutler_ids::{Boottime, Now};
+
+use crate::books::{Books, Turn};
+use crate::record::{Change, ClusterRecord, VolumePhase};
+
+/// How much of it may be lost in a crash: a hundredth of the usual day, at the cost of a commit
+/// each ten minutes while the trash is not empty.
+const RECORD_EVERY: Duration = Duration::from_secs(10 * 60);
+
+impl Books {
+    /// Gives observed time, in milliseconds.
+    pub(crate) fn observed_ms(&self, now: Now) -> u64 {
+        let running = now.boottime.since(self.observed_from).as_millis();
+        let running = u64::try_from(running).unwrap_or(u64::MAX);
+        self.cluster().observed_ms.saturating_add(running)
+    }
+
+    /// Gives when observed time will be this, by the wall clock as it goes now, in whole seconds;
+    /// for display.
+    pub(crate) fn shown(&self, until_ms: u64) -> Timestamp {
+        let left_ms = until_ms.saturating_sub(self.observed_ms(self.last));
+        let at = self.last.wall_of(self.last.after_ms(left_ms));
+        Timestamp::from_second(at.as_second()).unwrap_or(at)
+    }
+
+    /// Gives the next time at which [`Event::Timer`](crate::Event::Timer) has something to do.
+    pub fn wake_at(&self) -> Option<Boottime> {
+        let first_ms = self.trash_ends().min()?;
+        let left_ms = first_ms.saturating_sub(self.cluster().observed_ms);
+        let left = Duration::from_millis(left_ms).min(RECORD_EVERY);
+        Some(self.observed_from.after(left))
+    }
+
+    fn trash_ends(&self) -> impl Iterator<Item = u64> {
+        let volumes = self.durable.volumes.values();
+        volumes.filter_map(|volume| match &volume.phase {
+            VolumePhase::Trashed { until_ms, .. } => Some(*until_ms),
+            VolumePhase::Creating
+            | VolumePhase::Live { .. }
+            | VolumePhase::Deleting { .. }
+            | VolumePhase::Failed { .. } => None,
+        })
+    }
+}
+
+impl Turn<'_> {
+    pub(crate) fn on_timer(&mut self) {
+        let observed_ms = self.books.observed_ms(self.now);
+        let due: Vec<_> = self
+            .books
+            .durable
+            .volumes
+            .values()
+            .filter(|volume| {
+                let VolumePhase::Trashed { until_ms, .. } = &volume.phase else {
+                    return false;
+                };
+                *until_ms <= observed_ms
+            })
+            .cloned()
+            .collect();
+        for volume in due {
+            self.release_from_trash(volume);
+        }
+        let running = self.now.boottime.since(self.books.observed_from);
+        if running >= RECORD_EVERY && self.books.trash_ends().next().is_some() {
+            self.record_observed(observed_ms);
+        }
+    }
+
+    fn record_observed(&mut self, observed_ms: u64) {
+        let cluster = self.books.cluster().clone();
+        self.persist(Change::Cluster(ClusterRecord {
+            observed_ms,
+            ..cluster
+        }));
+        self.books.observed_from = self.now.boottime;
+    }
+}
