@@ -5,13 +5,25 @@ use sutler_images::{ImageError, ImageErrorKind, ImageReference};
 use sutler_runtime::{StartError, StartFailure};
 use sutler_telemetry::chain;
 
+/// An image that is not there, with what helps.
+fn absent(what: String, reference: &ImageReference) -> Problem {
+    Problem::new(ErrorKind::NotFound, what).hint(match reference {
+        ImageReference::Registry(_) => "check the reference; list its tags at the registry",
+        ImageReference::OciLayout { .. }
+        | ImageReference::OciArchive { .. }
+        | ImageReference::DockerArchive { .. }
+        | ImageReference::Archive { .. } => {
+            "check the path: it is one of the node where the container runs"
+        }
+    })
+}
+
 /// Tells why an image could not be had for `owner` (`task x`, `plugin y`).
 pub(crate) fn of_image(owner: &str, reference: &ImageReference, error: &ImageError) -> Problem {
     let cause = chain(error);
     let what = |text: &str| format!("image {reference} of {owner} {text}");
     let problem = match error.kind() {
-        ImageErrorKind::Absent => Problem::new(ErrorKind::NotFound, what("does not exist"))
-            .hint("check the reference; list its tags at the registry"),
+        ImageErrorKind::Absent => absent(what("does not exist"), reference),
         ImageErrorKind::Unauthorised => {
             Problem::new(ErrorKind::Unauthorized, what("may not be pulled by us"))
                 .hint("log in on this host with docker login or podman login as root, then again")

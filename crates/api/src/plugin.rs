@@ -73,6 +73,8 @@ pub enum PluginState {
     Silent,
     /// It failed and will be started again.
     BackingOff,
+    /// What an earlier definition started runs on: the wanted one could not be.
+    Outdated,
     /// It is being stopped.
     Stopping,
     /// It is gone.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::client::connection::Connection;
 use crate::client::{Answer, Client, Target};
-use crate::failure::Failure;
+use crate::failure::{Failure, Look};
 use crate::interrupts::Interrupts;
 use crate::io::Io;
 use crate::show::human::printable_json;
@@ -25,6 +25,16 @@ pub struct Context {
 }
 
 impl Context {
+    /// How failures are looked at.
+    pub(crate) fn look(&self) -> Look {
+        let colour = self.io.colour;
+        if self.json {
+            Look::Json
+        } else {
+            Look::Text { colour }
+        }
+    }
+
     /// Prints an answer: its JSON if asked, else the text that `human` makes of it.
     ///
     /// # Errors

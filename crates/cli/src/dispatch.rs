@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::args::{Cli, Verb};
 use crate::context::{Context, connect};
-use crate::failure::{ExitStatus, Failure, Report};
+use crate::failure::{ExitStatus, Failure, Look, Report};
 use crate::interrupts::Interrupts;
 use crate::io::Io;
 use crate::verbs::{
@@ -16,6 +16,7 @@ use crate::verbs::{
 /// Carries out a client verb and prints what came of it.
 pub async fn run(cli: Cli, mut io: Io, interrupts: Interrupts) -> ExitStatus {
     let json = cli.json;
+    io.quiet = json;
     let (outcome, mut io) = match cli.verb {
         Verb::Completion(args) => (completion::run(&args, Cli::command(), &mut io), io),
         Verb::Version => (version::run(&cli.connection, json, &mut io).await, io),
@@ -63,10 +64,13 @@ fn finish(outcome: Outcome, json: bool, io: &mut Io) -> ExitStatus {
         Ok(status) => status,
         Err(Failure::OutputClosed) => ExitStatus::OK,
         Err(Failure::Told(report)) => {
-            let text = match json {
-                true => report.render_json(),
-                false => report.render(io.colour),
+            let colour = io.colour;
+            let look = if json {
+                Look::Json
+            } else {
+                Look::Text { colour }
             };
+            let text = report.rendered(look);
             io.aside(text.as_bytes());
             report.status
         }

@@ -65,6 +65,18 @@ pub enum Failure {
     OutputClosed,
 }
 
+/// How failures are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// By people.
+    Text {
+        /// Whether labels are coloured.
+        colour: bool,
+    },
+    /// By programs.
+    Json,
+}
+
 /// One failure as it is printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -155,6 +167,14 @@ impl Report {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// Writes it as it is looked at.
+    pub(crate) fn rendered(&self, look: Look) -> String {
+        match look {
+            Look::Text { colour } => self.render(colour),
+            Look::Json => self.render_json(),
+        }
     }
 
     /// Writes the lines: `error:`, `cause:` and `hint:`, labels in colour if asked.

@@ -12,7 +12,7 @@ type Tip = (&'static str, &'static [&'static str], &'static str);
 const WORDS: &[Tip] = &[
     (
         "",
-        &["ps", "pods", "jobs", "allocs", "containers"],
+        &["ps", "pods", "job", "jobs", "alloc", "allocs", "containers"],
         "sutler task ls",
     ),
     (
@@ -35,7 +35,7 @@ const WORDS: &[Tip] = &[
     (
         "",
         &["inspect", "describe", "show", "info", "get"],
-        "name what: sutler volume show NAME; task, plugin, node and operation have `show` too",
+        "name what: sutler volume show NAME; task, plugin and operation have `show` too",
     ),
     (
         "",
@@ -87,6 +87,32 @@ const WORDS: &[Tip] = &[
         "sutler class ls",
     ),
     ("", &["pv", "pvc"], "sutler volume ls"),
+    (
+        "",
+        &["trash"],
+        "sutler volume ls shows what is in it; back with: sutler volume restore NAME",
+    ),
+    (
+        "",
+        &["network", "net"],
+        "a container is on its host's network",
+    ),
+    (
+        "",
+        &["restart"],
+        "sutler plugin restart NAME; a task is run anew: sutler run IMAGE -- COMMAND",
+    ),
+    ("", &["drain", "cordon"], NO_DRAIN),
+    (
+        "node",
+        &["show", "inspect", "status", "info", "get", "describe"],
+        "sutler node ls",
+    ),
+    (
+        "operation",
+        &["ls", "list"],
+        "volumes show theirs: sutler volume why NAME",
+    ),
     ("", &["why"], "sutler volume why NAME"),
     ("", &["mount", "umount", "unmount"], MOUNT),
     ("", &["snapshot", "clone", "backup"], SNAPSHOT),
@@ -163,7 +189,7 @@ const WORDS: &[Tip] = &[
     (
         "plugin",
         &["upgrade", "update", "set", "edit"],
-        "the same name again changes a plugin in place: sutler plugin add IMAGE --name NAME",
+        "give its whole definition again, with the same name: sutler plugin add FILE.toml",
     ),
     (
         "class",
@@ -179,7 +205,7 @@ const WORDS: &[Tip] = &[
     (
         "node",
         &["rm", "remove", "delete", "drain", "cordon"],
-        "there is no verb for it yet; end its tasks, remove its volumes, then stop its agent",
+        NO_DRAIN,
     ),
     (
         "operation",
@@ -257,13 +283,15 @@ const OPTIONS: &[Tip] = &[
 
 const NO_EXEC: &str =
     "nothing can be started in a running container; its output: sutler task logs -f NAME";
+const NO_DRAIN: &str =
+    "there is no verb for it yet; end its tasks, remove its volumes, then stop its agent";
 const MOUNT: &str = "a volume is mounted for a task: sutler run -v NAME:/path IMAGE -- COMMAND";
 const SNAPSHOT: &str = "there are no snapshots yet";
 const TASKS_LEAVE: &str = "end one with: sutler task stop NAME; ended tasks leave by themselves";
 const IMAGE_DECIDES: &str =
     "leave it out: the image decides; give a command after it, such as: IMAGE -- sh -c '...'";
 const CREDENTIALS: &str =
-    "each node reads the auth file that `docker login` or `podman login` writes there for its user";
+    "each node reads the auth file that `docker login` or `podman login` writes there";
 
 /// Puts our tip in place of the parser's guess, where there is one.
 pub(crate) fn advise(error: &mut clap::Error, arguments: &[OsString]) {

@@ -15,6 +15,8 @@ pub struct Io {
     pub moving: bool,
     /// Whether stderr may be coloured.
     pub colour: bool,
+    /// Whether progress and advice stay unsaid: stderr is read by a program.
+    pub(crate) quiet: bool,
 }
 
 impl std::fmt::Debug for Io {
@@ -36,6 +38,7 @@ impl Io {
             err: Box::new(std::io::stderr()),
             moving,
             colour: moving && !no_colour,
+            quiet: false,
         }
     }
 
@@ -47,6 +50,7 @@ impl Io {
             err,
             moving: false,
             colour: false,
+            quiet: false,
         }
     }
 
@@ -77,8 +81,11 @@ impl Io {
         let _ = self.err.write_all(bytes).and_then(|()| self.err.flush());
     }
 
-    /// Writes a line to stderr.
+    /// Writes a line to stderr, unless a program reads it.
     pub fn note(&mut self, text: &str) {
+        if self.quiet {
+            return;
+        }
         self.aside(format!("{text}\n").as_bytes());
     }
 }

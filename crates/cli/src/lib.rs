@@ -61,8 +61,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Invocation {
         Ok(cli) => cli,
         Err(mut error) => {
             foreign::advise(&mut error, &arguments);
-            // A closed pipe leaves nobody to tell.
-            let _ = error.print();
+            if error.use_stderr() && arguments.iter().any(|argument| argument == "--json") {
+                let text = usage_report(&error).render_json();
+                Io::of_process().aside(text.as_bytes());
+            } else {
+                // A closed pipe leaves nobody to tell.
+                let _ = error.print();
+            }
             return Invocation::Exit(match error.use_stderr() {
                 true => ExitStatus::USAGE,
                 false => ExitStatus::OK,
@@ -76,6 +81,19 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Invocation {
         Verb::Agent(args) => Invocation::Agent(args, cli.connection, json),
         Verb::Shim(args) => Invocation::Shim(args),
         verb => Invocation::Client(Box::new(Cli { verb, ..cli })),
+    }
+}
+
+/// Reads what is wrong with a command line out of the parser's words for people.
+fn usage_report(error: &clap::Error) -> Report {
+    let text = error.to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let what = lines.next().unwrap_or("the command line is wrong");
+    let what = what.strip_prefix("error: ").unwrap_or(what);
+    let report = Report::new(what).status(ExitStatus::USAGE);
+    match lines.find_map(|line| line.strip_prefix("tip: ")) {
+        Some(tip) => report.hint(tip),
+        None => report.hint("sutler help shows the verbs, sutler VERB --help its options"),
     }
 }
 

@@ -56,6 +56,9 @@ pub struct Progress {
 impl Progress {
     /// Shows where it is now.
     pub fn say(&mut self, io: &mut Io, status: &Status) {
+        if io.quiet {
+            return;
+        }
         if io.moving {
             let text = printable(&status.moving_text());
             self.bar.get_or_insert_with(new_bar).set_message(text);

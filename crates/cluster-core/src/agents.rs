@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::books::{LiveAgent, Turn};
 use crate::record::{AgentRecord, Change};
 use crate::step::{Effect, Reply, Subject};
+use crate::views::held_up;
 
 impl Turn<'_> {
     pub(crate) fn register(&mut self, seed: Uuid, register: Register) -> Result<(), Problem> {
@@ -197,14 +198,18 @@ impl Turn<'_> {
         mut instance: PluginInstanceView,
     ) {
         let record = self.books.durable.plugins.get(&name);
-        // A report of an older generation would hide what the newer one is doing.
-        if record.is_some_and(|record| !record.removing && record.generation != generation) {
+        let older =
+            record.is_some_and(|record| !record.removing && record.generation != generation);
+        instance.agent = self.books.agent_name(agent_id);
+        let told = (generation, instance);
+        // A report of an older generation would hide what the newer one is doing, unless it says
+        // what keeps that from beginning.
+        if older && !held_up(&told) {
             return;
         }
-        instance.agent = self.books.agent_name(agent_id);
         let live = self.live_agent(agent_id);
         live.fresh.insert(name.clone());
-        live.plugins.insert(name.clone(), (generation, instance));
+        live.plugins.insert(name.clone(), told);
         self.step.changed.insert(Subject::Plugin(name));
         self.finish_removals();
     }

@@ -41,6 +41,11 @@ impl Books {
         Some(self.observed_from.after(left))
     }
 
+    /// Tells whether [`Event::Timer`](crate::Event::Timer) has something to do.
+    pub fn is_due(&self, now: Now) -> bool {
+        self.wake_at().is_some_and(|at| at <= now.boottime)
+    }
+
     fn trash_ends(&self) -> impl Iterator<Item = u64> {
         let volumes = self.durable.volumes.values();
         volumes.filter_map(|volume| match &volume.phase {

@@ -30,7 +30,14 @@ impl Books {
         // What an older generation said does not hold for this one.
         let told = live.plugins.get(&plugin.name);
         let Some((_, instance)) = told.filter(|(told, _)| *told == plugin.generation) else {
-            return Err("it has not begun to start".to_owned());
+            let former = told.filter(|told| views::held_up(told));
+            let problem = former.and_then(|(_, former)| former.problem.as_ref());
+            return Err(
+                problem.map_or("it has not begun to start".to_owned(), |problem| {
+                    let state = views::plugin_state_word(PluginState::Outdated);
+                    format!("{state}: {}", problem.what)
+                }),
+            );
         };
         if instance.state == PluginState::Ready {
             return Ok(instance);

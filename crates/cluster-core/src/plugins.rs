@@ -22,21 +22,8 @@ impl Books {
         for name in &record.on {
             self.agent_called(name)?;
         }
-        let existing = self.classes();
-        for (class, definition) in record.definition.classes() {
-            check_values(&class, &definition.parameters, &record.definition)?;
-            let holder = existing.get(&class).map(|class| &class.plugin.name);
-            if let Some(holder) = holder.filter(|holder| **holder != record.name) {
-                return Err(Problem::new(
-                    ErrorKind::Conflict,
-                    format!(
-                        "class {class} of plugin {} is taken by plugin {holder}",
-                        record.name
-                    ),
-                )
-                .hint("give the class, or the plugin with --name, another name"));
-            }
-        }
+        self.check_classes(record)?;
+        self.check_classes_kept(record)?;
         let left_behind: Vec<&VolumeRecord> = self
             .volumes_of(&record.name)
             .filter(|volume| !self.belongs_on(record, volume.agent_id))
@@ -54,6 +41,42 @@ impl Books {
             )
             .hint("add that node with --on, or remove the volumes")),
         }
+    }
+
+    fn check_classes(&self, record: &PluginRecord) -> Result<(), Problem> {
+        let existing = self.classes();
+        for (class, definition) in record.definition.classes() {
+            check_values(&class, &definition.parameters, &record.definition)?;
+            let holder = existing.get(&class).map(|class| &class.plugin.name);
+            if let Some(holder) = holder.filter(|holder| **holder != record.name) {
+                return Err(Problem::new(
+                    ErrorKind::Conflict,
+                    format!(
+                        "class {class} of plugin {} is taken by plugin {holder}",
+                        record.name
+                    ),
+                )
+                .hint("give the class, or the plugin with --name, another name"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A definition that lacks a class with volumes was most likely given by mistake, as a bare
+    /// image is.
+    fn check_classes_kept(&self, record: &PluginRecord) -> Result<(), Problem> {
+        let kept = record.definition.classes();
+        let lost: Vec<&VolumeRecord> = self
+            .volumes_of(&record.name)
+            .filter(|volume| !kept.contains_key(&volume.spec.class))
+            .collect();
+        let Some(volume) = lost.first() else {
+            return Ok(());
+        };
+        let (name, class, names) = (&record.name, &volume.spec.class, some_names(&lost));
+        let what = format!("plugin {name} cannot lose class {class}, which has volumes: {names}");
+        Err(Problem::new(ErrorKind::Conflict, what)
+            .hint("give its whole definition, changed; an image alone stands for a bare one"))
     }
 
     pub(crate) fn volumes_of(&self, name: &PluginName) -> impl Iterator<Item = &VolumeRecord> {
@@ -126,10 +149,7 @@ impl Turn<'_> {
         self.books.check_plugin(&record)?;
         let old = self.books.durable.plugins.get(&record.name);
         record.restart = old.map_or(0, |old| old.restart);
-        let same = old.is_some_and(|old| {
-            let (old, new) = ((&old.definition, &old.set, &old.on, old.removing), &record);
-            old == (&new.definition, &new.set, &new.on, new.removing)
-        });
+        let same = old.is_some_and(|old| wants_the_same(old, &record));
         if !same && !request.in_use {
             self.books
                 .check_idle(&record.name, "the same with --in-use")?;
@@ -138,6 +158,7 @@ impl Turn<'_> {
         if same {
             return Ok(());
         }
+        self.forget_problems(&record.name);
         let cluster = self.books.cluster().clone();
         let generation = record.generation;
         self.persist(Change::Cluster(ClusterRecord {
@@ -192,6 +213,16 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// Forgets what nodes said of a plugin before it was changed: it was about what is wanted no
+    /// longer.
+    fn forget_problems(&mut self, name: &PluginName) {
+        for live in self.books.live.agents.values_mut() {
+            if let Some((_, told)) = live.plugins.get_mut(name) {
+                told.problem = None;
+            }
+        }
+    }
+
     fn tell_plugins(&mut self) {
         let agents: Vec<AgentId> = self.books.durable.agents.keys().copied().collect();
         for agent_id in agents {
@@ -199,6 +230,11 @@ impl Turn<'_> {
             self.send(agent_id, ToAgent::Plugins { plugins });
         }
     }
+}
+
+fn wants_the_same(old: &PluginRecord, new: &PluginRecord) -> bool {
+    let (old, new) = ((&old.definition, &old.set, &old.on, old.removing), new);
+    old == (&new.definition, &new.set, &new.on, new.removing)
 }
 
 /// Tells whether nothing of a volume is, or may be, on its host's mount table.

@@ -155,10 +155,8 @@ impl Books {
             VolumePhase::Creating | VolumePhase::Live { .. } => {}
             VolumePhase::Trashed { until_ms, .. } => {
                 let until = self.shown(*until_ms);
-                return Err(
-                    conflict(format!("volume {name} is in the trash until {until}"))
-                        .hint(format!("sutler volume restore {name}")),
-                );
+                let what = format!("volume {name} is in the trash until {until}");
+                return Err(conflict(what).hint(format!("sutler volume restore {name}")));
             }
             VolumePhase::Deleting { .. } => {
                 return Err(conflict(format!("volume {name} is being deleted"))

@@ -340,10 +340,17 @@ impl Books {
         let live = self.live.agents.get(&agent.agent_id);
         let told = live.and_then(|live| live.plugins.get(&plugin.name));
         let current = told.filter(|(g, _)| plugin.removing || *g == plugin.generation);
-        let mut instance = match current {
-            Some((_, instance)) => instance.clone(),
-            None if plugin.removing => return None,
-            None => PluginInstanceView {
+        let held = told
+            .filter(|_| current.is_none())
+            .filter(|told| held_up(told));
+        let mut instance = match (current, held) {
+            (Some((_, instance)), _) => instance.clone(),
+            (None, Some((_, instance))) => PluginInstanceView {
+                state: PluginState::Outdated,
+                ..instance.clone()
+            },
+            (None, None) if plugin.removing => return None,
+            (None, None) => PluginInstanceView {
                 agent: agent.name.clone(),
                 state: PluginState::Waiting,
                 since: plugin.added_at,
@@ -447,6 +454,12 @@ pub const fn volume_state_word(state: VolumeState) -> &'static str {
     }
 }
 
+/// Whether an earlier generation serves and its node says what keeps it from the wanted one. What
+/// it said before the change is forgotten when that is accepted.
+pub(crate) fn held_up((_, instance): &(u64, PluginInstanceView)) -> bool {
+    instance.state == PluginState::Ready && instance.problem.is_some()
+}
+
 /// Gives a plugin state as users read it.
 pub(crate) const fn plugin_state_word(state: PluginState) -> &'static str {
     match state {
@@ -457,6 +470,7 @@ pub(crate) const fn plugin_state_word(state: PluginState) -> &'static str {
         PluginState::Ready => "ready",
         PluginState::NotReady => "not ready: says so itself",
         PluginState::Silent => "silent, left running",
+        PluginState::Outdated => "running as before a change, which cannot be made",
         PluginState::BackingOff => "failed and waiting to be started again",
         PluginState::Stopping => "stopping",
         PluginState::Stopped => "stopped",

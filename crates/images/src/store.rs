@@ -20,11 +20,10 @@ mod keyed_locks;
 mod pull;
 mod refs;
 
-use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::FlockOperation;
+use sutler_host::lock::{Lock, LockError};
 use tokio::sync::{RwLock, Semaphore};
 
 use self::files::Paths;
@@ -59,7 +58,7 @@ struct Inner {
     blob_locks: KeyedLocks,
     unpacks: Arc<Semaphore>,
     /// Keeps the lock until the last handle is gone.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl ImageStore {
@@ -188,25 +187,12 @@ impl ImageStore {
     }
 }
 
-fn lock(paths: &Paths) -> Result<File, StoreError> {
+fn lock(paths: &Paths) -> Result<Lock, StoreError> {
     let path = paths.lock();
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(|source| StoreError::Write {
-            path: path.clone(),
-            source,
-        })?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Locked {
+    Lock::take(&path).map_err(|error| match error {
+        LockError::Held { .. } => StoreError::Locked {
             path: paths.root().to_owned(),
-        }),
-        Err(errno) => Err(StoreError::Write {
-            path,
-            source: errno.into(),
-        }),
-    }
+        },
+        LockError::File { source } => StoreError::Write { path, source },
+    })
 }

@@ -20,6 +20,7 @@
 
 mod alive;
 mod cause;
+mod pull;
 mod report;
 mod stop;
 #[cfg(test)]
@@ -28,13 +29,12 @@ mod tick;
 mod watch;
 mod words;
 
-use sutler_api::Timestamp;
 use sutler_api::plugin::{DesiredPlugin, PluginFactsView, PluginState};
 use sutler_api::task::PullProgressView;
 use sutler_ids::{Boottime, Now, Problem};
 
 use crate::Step;
-use crate::backoff;
+use crate::backoff::Retry;
 use crate::container::ContainerSeen;
 use cause::Cause;
 pub use words::{
@@ -88,22 +88,6 @@ pub struct Plugin {
     progress: Option<PullProgressView>,
     /// When the volumes of a plugin to be removed are counted next.
     count_at: Option<Boottime>,
-}
-
-/// When something is tried again, by both clocks: the deadline, and what is shown of it, which
-/// stays the same however the wall clock jumps meanwhile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Retry {
-    at: Boottime,
-    shown: Timestamp,
-}
-
-impl Retry {
-    fn after(wait_ms: u64, now: Now) -> Self {
-        let at = now.after_ms(wait_ms);
-        let shown = now.wall_of(at);
-        Self { at, shown }
-    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -329,6 +313,10 @@ impl Plugin {
                 upgrade: upgrade @ (Upgrade::None | Upgrade::PullAgainAt(_)),
                 ..
             } => {
+                if matches!(upgrade, Upgrade::PullAgainAt(_)) {
+                    // It was about the change before this one.
+                    self.problem = None;
+                }
                 *upgrade = Upgrade::Pulling;
                 PluginStep::act(PluginEffect::Pull)
             }
@@ -402,55 +390,6 @@ impl Plugin {
                 PluginStep::act(PluginEffect::Pull)
             }
             Err(problem) => self.back_off(problem, now),
-        }
-    }
-
-    fn on_pulled(&mut self, result: Result<String, Problem>, now: Now) -> PluginStep {
-        self.progress = None;
-        match (&mut self.state, result) {
-            (State::Pulling, Ok(digest)) => {
-                if self.started.is_some() {
-                    self.restarts += 1;
-                }
-                self.started = Some(StartRecord {
-                    generation: self.wanted.generation,
-                    restart: self.wanted.restart,
-                    digest,
-                });
-                self.state = State::Starting;
-                let record = self.put();
-                PluginStep::act(PluginEffect::Start).record(record)
-            }
-            (State::Pulling, Err(problem)) => self.back_off(problem, now),
-            (
-                State::Ready {
-                    upgrade: upgrade @ Upgrade::Pulling,
-                    ..
-                },
-                Ok(_),
-            ) => {
-                *upgrade = Upgrade::None;
-                self.halt(Then::Again)
-            }
-            (State::Ready { upgrade, .. }, Err(problem)) => {
-                let at = now.after_ms(backoff::MOST_MS);
-                *upgrade = Upgrade::PullAgainAt(at);
-                self.problem = Some(problem);
-                PluginStep::act(PluginEffect::WakeAt(at))
-            }
-            (
-                State::New
-                | State::Recovering
-                | State::Preparing
-                | State::Starting
-                | State::Probing { .. }
-                | State::Ready { .. }
-                | State::Stopping { .. }
-                | State::BackingOff { .. }
-                | State::Clearing { .. }
-                | State::Gone,
-                _,
-            ) => PluginStep::default(),
         }
     }
 

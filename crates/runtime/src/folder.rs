@@ -231,7 +231,12 @@ impl Folder {
         };
         loop {
             match flock(&file, operation) {
-                Ok(()) => return Ok(false),
+                Ok(()) => {
+                    // Not left to the close: a fork of ours that has yet to execute has a copy,
+                    // and the next start would find the lock taken.
+                    flock(&file, FlockOperation::Unlock).map_err(|e| error(e.into()))?;
+                    return Ok(false);
+                }
                 Err(Errno::WOULDBLOCK) => return Ok(true),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(error(errno.into())),

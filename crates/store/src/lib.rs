@@ -23,7 +23,6 @@
 mod batch;
 mod database;
 mod error;
-mod lock;
 mod private;
 mod record;
 mod writer;

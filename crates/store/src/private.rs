@@ -14,13 +14,6 @@ const FOLDER: u32 = 0o700;
 /// Every right of others than the owner.
 const OF_OTHERS: u32 = 0o077;
 
-/// Opens a file for reading and writing, or makes an empty one.
-pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
-    let file = options().create(true).truncate(false).open(path)?;
-    tighten(&file)?;
-    Ok(file)
-}
-
 /// Makes a file that must not be there yet.
 pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     let file = options().create_new(true).open(path)?;

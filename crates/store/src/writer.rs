@@ -9,11 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use redb::Database;
+use sutler_host::lock::{Lock, LockError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::is_full;
-use crate::lock::StoreLock;
-use crate::{Batch, CommitError, LoadError, Loaded, OpenError, Schema, Table, database, private};
+use crate::{
+    Batch, CommitError, LoadError, Loaded, OpenError, Schema, Table, beside, database, private,
+};
 
 /// Batches that may wait; a caller beyond that waits to hand its own over.
 const WAITING_MAX: usize = 1024;
@@ -37,7 +39,7 @@ struct Backend {
     path: PathBuf,
     schema: Schema,
     status: Status,
-    _lock: StoreLock,
+    _lock: Lock,
 }
 
 /// The thread and the way to it.
@@ -55,7 +57,13 @@ impl Writer {
         if let Some(folder) = path.parent() {
             private::make_folder(folder).map_err(fault)?;
         }
-        let lock = StoreLock::take(path)?;
+        let lock = Lock::take(&beside(path, ".lock")).map_err(|error| match error {
+            LockError::Held { pid } => OpenError::Locked {
+                path: path.to_owned(),
+                pid,
+            },
+            LockError::File { source } => fault(source),
+        })?;
         let status = Status::Open(database::open(path, schema)?);
         let backend = Arc::new(Mutex::new(Backend {
             path: path.to_owned(),

@@ -51,11 +51,8 @@ impl Volume {
                 problem,
             }) => {
                 if self.record.known == Known::Yes {
-                    let raw = problem.raw.unwrap_or(problem.what);
-                    self.record.known = Known::No {
-                        since: now.wall,
-                        raw,
-                    };
+                    let (since, raw) = (now.wall, problem.raw.unwrap_or(problem.what));
+                    self.record.known = Known::No { since, raw };
                 }
                 let problem = self.missing_problem();
                 self.fail_holders(&problem);

@@ -150,6 +150,11 @@ impl Volume {
         }
     }
 
+    /// Whether its mount is being looked at, and what is next waits for that.
+    pub(crate) fn is_looking(&self) -> bool {
+        matches!(self.live.look, Look::Asked(_)) && self.mount_in_question().is_some()
+    }
+
     /// Gives when the mount is looked at again for whoever waits.
     pub(crate) fn looks_again_at(&self) -> Option<Boottime> {
         match &self.live.look {

@@ -2,13 +2,13 @@
 
 use sutler_api::agent::{AgentWhy, VolumeReport};
 use sutler_api::volume::{VolumeHolder, VolumeState};
-use sutler_ids::Now;
 use sutler_ids::Problem;
+use sutler_ids::{ErrorKind, Now};
 
 use crate::call::Rpc;
 use crate::event::Effect;
 use crate::machine::Volume;
-use crate::plan::Goal;
+use crate::plan::{self, Goal};
 use crate::record::{Known, Phase, Settled};
 
 impl Volume {
@@ -136,7 +136,28 @@ impl Volume {
         }
         let live = &self.live;
         let problem = live.problem.as_ref().or(self.mount_problem());
-        problem.or(live.unverified.as_ref()).cloned()
+        let problem = problem.or(live.unverified.as_ref()).cloned();
+        problem.or_else(|| self.waits_for_plugin().then(|| self.plugin_away()))
+    }
+
+    /// Whether there is a call to make and no plugin to make it to.
+    fn waits_for_plugin(&self) -> bool {
+        let owed = match &self.record.phase {
+            Phase::InFlight(_) => true,
+            Phase::Settled(_) => {
+                let abilities = self.abilities().unwrap_or_default();
+                plan::next_rpc(&self.record, abilities).is_some()
+            }
+            Phase::Failed(_) | Phase::Gone => false,
+        };
+        owed && self.live.up.is_none() && self.live.open.is_none()
+    }
+
+    fn plugin_away(&self) -> Problem {
+        let plugin = &self.record.spec.plugin;
+        let what = format!("waits for plugin {plugin}, which does not answer");
+        let hint = format!("sutler plugin show {plugin}");
+        Problem::new(ErrorKind::Unavailable, what).hint(hint)
     }
 
     /// Gives the volume's state for the master.
@@ -179,8 +200,7 @@ impl Volume {
         }
         let plugin = &self.record.spec.plugin;
         let hint = problem.and_then(|problem| problem.hint.clone());
-        let blocked = matches!(self.record.phase, Phase::InFlight(_));
-        if self.live.up.is_none() && blocked {
+        if self.waits_for_plugin() {
             return format!(
                 "waits for plugin {plugin} to answer again: sutler plugin show {plugin}"
             );
@@ -200,6 +220,9 @@ impl Volume {
             let wait_s = now.until(at).as_secs();
             let looks = format!("looks at its mount again in {wait_s} s");
             return hint.map_or(looks.clone(), |hint| format!("{looks}; or: {hint}"));
+        }
+        if self.is_looking() {
+            return "waits for a look at its mount".to_owned();
         }
         match (hint, self.growth_owed()) {
             (None, None) => "nothing to do".to_owned(),

@@ -23,7 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{FlockOperation, flock};
+use sutler_host::lock::{Lock, LockError};
 use uuid::Uuid;
 
 pub use books::{Page, Space};
@@ -55,7 +55,7 @@ pub struct Pool {
     capacity_bytes: Option<u64>,
     books: Mutex<Books>,
     /// Open as long as this process owns the directory.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// Why the pool did not do what was asked.
@@ -256,25 +256,14 @@ fn sync_folder(path: &Path) -> Result<(), PoolError> {
         })
 }
 
-fn lock(state_dir: &Path) -> Result<File, PoolError> {
+fn lock(state_dir: &Path) -> Result<Lock, PoolError> {
     let path = state_dir.join(LOCK);
-    let prepare = |source| PoolError::Prepare {
-        path: path.clone(),
-        source,
-    };
-    let file = File::options()
-        .create(true)
-        .write(true)
-        .truncate(false)
-        .open(&path);
-    let file = file.map_err(prepare)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(PoolError::Locked {
+    Lock::take(&path).map_err(|error| match error {
+        LockError::Held { .. } => PoolError::Locked {
             path: state_dir.to_owned(),
-        }),
-        Err(error) => Err(prepare(error.into())),
-    }
+        },
+        LockError::File { source } => PoolError::Prepare { path, source },
+    })
 }
 
 fn sweep_and_read(volumes: &Path) -> io::Result<Books> {

@@ -266,7 +266,7 @@ impl Shell {
             always: cell.machine.is_upgrade(),
             pinned: None,
             // A plugin whose volumes are in use must come back even if its source is gone.
-            fallback: cell.machine.digest().map(str::to_owned),
+            fallback: cell.machine.kept_digest().map(str::to_owned),
         };
         let host = Arc::clone(&self.ground.host);
         let gate = self.collector.gate();

@@ -154,10 +154,17 @@ async fn each_end_has_its_exit_status_and_words() {
         ),
     ] {
         let text = format!("{end:?}");
-        let fake = running(end, "", "").await;
+        let fake = running(end.clone(), "", "").await;
         let done = fake.sutler(&["run", "busybox"]).await;
         assert_eq!(done.status, status, "{text}: {}", done.stderr);
         assert!(done.stderr.contains(words), "{text}: {}", done.stderr);
+        let fake = running(end, "", "").await;
+        let done = fake.sutler(&["--json", "run", "busybox"]).await;
+        assert_eq!(done.status, status);
+        if !words.is_empty() {
+            let told: serde_json::Value = serde_json::from_str(&done.stderr).expect("one object");
+            assert_eq!(told["exit_status"], status);
+        }
     }
 }
 
@@ -312,6 +319,9 @@ async fn detach_returns_once_the_container_runs() {
 async fn detach_tells_a_start_that_failed() {
     let end = not_started(Problem::new(ErrorKind::Unavailable, "no such image"));
     let fake = Fake::start(move |_| json(&end)).await;
+    let done = fake.sutler(&["--json", "run", "-d", "busybox"]).await;
+    let told: serde_json::Value = serde_json::from_str(&done.stderr).expect("one object");
+    assert_eq!((done.status, &told["exit_status"]), (1, &1.into()));
     let done = fake.sutler(&["run", "-d", "busybox"]).await;
     assert_eq!((done.status, done.stdout.as_str()), (1, "web\n"));
     assert!(

@@ -107,6 +107,30 @@ fn each_wrong_command_line_names_its_fault() {
 }
 
 #[test]
+fn a_wrong_command_line_is_told_to_programs_too() {
+    let told = |line: &str| {
+        let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        let mut error = Cli::try_parse_from(&arguments).expect_err(line);
+        crate::foreign::advise(&mut error, &arguments);
+        let text = crate::usage_report(&error).render_json();
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")
+    };
+    let told_of_word = told("sutler --json volume resize");
+    assert_eq!(told_of_word["error"], "unrecognized subcommand 'resize'");
+    assert_eq!(told_of_word["hint"], "sutler volume grow NAME --size SIZE");
+    assert_eq!(told_of_word["exit_status"], 2);
+    let told_of_size = told("sutler volume create a --size 0 --json");
+    let error = told_of_size["error"].as_str().expect("a text");
+    assert!(error.contains("size is 0"), "{error}");
+    assert!(
+        told_of_size["hint"]
+            .as_str()
+            .expect("a text")
+            .contains("--help")
+    );
+}
+
+#[test]
 fn everything_after_the_image_belongs_to_the_command() {
     let invocation = crate::parse(
         ["sutler", "run", "busybox", "ls", "-l", "--json", "--help"].map(OsString::from),

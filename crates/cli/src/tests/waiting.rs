@@ -107,6 +107,8 @@ async fn a_failed_operation_is_one_json_document_all_the_same() {
         (done.status, told),
         (1, serde_json::to_value(expected).unwrap())
     );
+    let failure: serde_json::Value = serde_json::from_str(&done.stderr).unwrap();
+    assert_eq!(failure["exit_status"], 1, "and nothing else on stderr");
 }
 
 #[tokio::test]
@@ -591,6 +593,26 @@ async fn what_needs_a_plugin_on_its_way_up_waits_for_it() {
     let fake = coming_up(states).await;
     let done = fake.sutler(&WITH_VOLUME).await;
     assert_eq!(done.status, 7, "{}", done.stderr);
+}
+
+#[tokio::test]
+async fn plugin_add_fails_where_the_former_runs_on_because_the_change_cannot_be_made() {
+    let held = PluginInstanceView {
+        problem: Some(Problem::new(ErrorKind::NotFound, "there is no such image")),
+        ..instance("web-1", PluginState::Outdated)
+    };
+    let fake = Fake::start(move |call| match call.line.as_str() {
+        "POST /v1/plugins" => json(&plugin(vec![instance("web-1", PluginState::Waiting)])),
+        _ => json(&plugin(vec![held.clone()])),
+    })
+    .await;
+    let done = fake
+        .sutler(&["plugin", "add", "example.org/driver:v9"])
+        .await;
+    assert_eq!(done.status, 1, "{}", done.stderr);
+    for part in ["runs as before the change", "there is no such image"] {
+        assert!(done.stderr.contains(part), "{}", done.stderr);
+    }
 }
 
 #[tokio::test]

@@ -15,6 +15,14 @@ pub fn absolute(image: &str, base: &Path) -> String {
             return format!("{prefix}{}", path.display());
         }
     }
+    // As at a shell's prompt: what begins so is a path, and no registry's name does.
+    if image.starts_with("./") || image.starts_with("../") {
+        let path = base.join(image);
+        return std::path::absolute(&path)
+            .unwrap_or(path)
+            .display()
+            .to_string();
+    }
     image.to_owned()
 }
 
@@ -31,6 +39,7 @@ mod tests {
         );
         assert_eq!(absolute("oci:/srv/image", base), "oci:/srv/image");
         assert_eq!(absolute("example.org/oci:v1", base), "example.org/oci:v1");
+        assert_eq!(absolute("./d.tar", base), "/defs/d.tar");
         assert_eq!(absolute("oci:", base), "oci:");
         let here = std::env::current_dir().unwrap();
         let expected = format!("docker-archive:{}", here.join("x.tar").display());

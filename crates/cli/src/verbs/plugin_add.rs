@@ -156,7 +156,10 @@ fn refused(error: &sutler_api::definition::DefinitionError) -> Report {
 /// Whether an instance failed: its supervisor keeps trying, but a person should look.
 fn failing(instance: &PluginInstanceView) -> bool {
     match instance.state {
-        PluginState::BackingOff | PluginState::NotReady | PluginState::Silent => true,
+        PluginState::BackingOff
+        | PluginState::NotReady
+        | PluginState::Silent
+        | PluginState::Outdated => true,
         PluginState::Ready => false,
         PluginState::Waiting
         | PluginState::Pulling

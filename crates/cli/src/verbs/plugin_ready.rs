@@ -91,6 +91,7 @@ const fn is_early(state: PluginState) -> bool {
         PluginState::Ready
         | PluginState::NotReady
         | PluginState::Silent
+        | PluginState::Outdated
         | PluginState::BackingOff
         | PluginState::Stopping
         | PluginState::Stopped => false,

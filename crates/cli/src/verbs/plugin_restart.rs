@@ -73,6 +73,7 @@ fn is_at_rest(state: PluginState) -> bool {
         | PluginState::BackingOff
         | PluginState::NotReady
         | PluginState::Silent
+        | PluginState::Outdated
         | PluginState::Stopped => true,
         PluginState::Waiting
         | PluginState::Pulling

@@ -164,6 +164,7 @@ pub(crate) fn name_of(state: PluginState) -> &'static str {
         PluginState::Ready => "ready",
         PluginState::NotReady => "not ready: says so itself",
         PluginState::Silent => "silent, left running",
+        PluginState::Outdated => "runs as before the change, which cannot be made",
         PluginState::BackingOff => "failed, to be started again",
         PluginState::Stopping => "stopping",
         PluginState::Stopped => "stopped",

@@ -198,8 +198,8 @@ async fn detach(args: RunArgs, mut answer: Answer<TaskView>, context: &mut Conte
     context.show(&answer, |task, _| format!("{}\n", task.task_id))?;
     match &answer.value {
         task if task.state == TaskState::Failed && !started(task) => {
-            let end = run_end::of(task, context.io.colour);
-            context.io.aside(end.words.as_bytes());
+            let words = run_end::of(task).words(ExitStatus::FAILED, context.look());
+            context.io.aside(words.as_bytes());
             Ok(ExitStatus::FAILED)
         }
         _ => Ok(ExitStatus::OK),
@@ -237,9 +237,11 @@ async fn attached(answer: Answer<TaskView>, context: &mut Context) -> Outcome {
             if context.json {
                 context.io.line(&pretty(&answer.raw))?;
             }
-            let end = run_end::of(&answer.value, context.io.colour);
-            context.io.aside(end.words.as_bytes());
-            return Ok(end.status);
+            let end = run_end::of(&answer.value);
+            let status = end.status;
+            let words = end.words(status, context.look());
+            context.io.aside(words.as_bytes());
+            return Ok(status);
         }
         // Both arms are cancel-safe: what was not received stays where it is.
         let step = tokio::select! {

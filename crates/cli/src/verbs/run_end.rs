@@ -3,7 +3,7 @@
 use sutler_api::task::{TaskState, TaskView};
 use sutler_ids::{ErrorKind, Problem, SaidBy};
 
-use crate::failure::{ExitStatus, Report};
+use crate::failure::{ExitStatus, Look, Report};
 
 /// Added to a signal's number to make an exit status, as shells do.
 const SIGNAL_BASE: i32 = 128;
@@ -16,37 +16,54 @@ const KILLED: ExitStatus = ExitStatus(137);
 pub(super) struct End {
     /// The container's exit status, or ours for it.
     pub status: ExitStatus,
-    /// Lines for stderr; empty when the container has said all there is.
-    pub words: String,
+    said: Said,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    /// The container has said all there is.
+    Nothing,
+    /// How it ended, where that is no failure of ours.
+    Line(String),
+    Failure(Report),
+}
+
+impl End {
+    /// Writes lines for stderr, of a command that exits with `status`.
+    pub(super) fn words(self, status: ExitStatus, look: Look) -> String {
+        match (self.said, look) {
+            (Said::Nothing, _) => String::new(),
+            (Said::Line(text), Look::Text { .. }) => format!("{text}\n"),
+            (Said::Line(text), Look::Json) => Report::new(text).status(status).rendered(look),
+            (Said::Failure(report), _) => report.status(status).rendered(look),
+        }
+    }
 }
 
 /// Reads the end of a task that has ended.
-pub(super) fn of(task: &TaskView, colour: bool) -> End {
+pub(super) fn of(task: &TaskView) -> End {
     let id = &task.task_id;
     let Some(exit) = task.exit else {
-        return without_exit(task, colour);
+        return without_exit(task);
     };
     let status = match (exit.code, exit.signal) {
         (Some(code), _) => status_of(code),
         (None, Some(signal)) => status_of(SIGNAL_BASE + signal),
         (None, None) => ExitStatus::PLATFORM,
     };
-    let mut words = match (&task.problem, exit.oom_killed, exit.signal) {
-        (Some(problem), _, _) => Report::of_problem(problem).render(colour),
-        (None, true, _) => out_of_memory(task, status).render(colour),
+    let said = match (&task.problem, exit.oom_killed, exit.signal) {
+        (Some(problem), _, _) => Said::Failure(Report::of_problem(problem)),
+        (None, true, _) => Said::Failure(out_of_memory(task, status)),
         (None, false, Some(signal)) if task.state != TaskState::Killed => {
-            format!("task {id} was ended by signal {signal}\n")
+            Said::Line(format!("task {id} was ended by signal {signal}"))
         }
-        (None, false, _) => String::new(),
+        (None, false, _) if (exit.code, exit.signal) == (None, None) => {
+            let what = format!("it is not known how the container of task {id} ended");
+            Said::Failure(Report::new(what).hint(format!("sutler task show {id}")))
+        }
+        (None, false, _) => Said::Nothing,
     };
-    if (exit.code, exit.signal) == (None, None) && words.is_empty() {
-        words = Report::new(format!(
-            "it is not known how the container of task {id} ended"
-        ))
-        .hint(format!("sutler task show {id}"))
-        .render(colour);
-    }
-    End { status, words }
+    End { status, said }
 }
 
 /// A container's status is a byte; anything else is not one of a container.
@@ -55,43 +72,25 @@ fn status_of(code: i32) -> ExitStatus {
 }
 
 /// The task ended and its container never ran, or nobody knows how it ended.
-fn without_exit(task: &TaskView, colour: bool) -> End {
+fn without_exit(task: &TaskView) -> End {
     let id = &task.task_id;
-    let Some(problem) = &task.problem else {
-        return match task.state {
-            TaskState::Killed => {
-                let words = format!("task {id} was stopped before its container ran\n");
-                End {
-                    status: ExitStatus::INTERRUPTED,
-                    words,
-                }
-            }
-            TaskState::Accepted
-            | TaskState::Pulling
-            | TaskState::Preparing
-            | TaskState::Starting
-            | TaskState::Running
-            | TaskState::Stopping
-            | TaskState::Releasing
-            | TaskState::Finished
-            | TaskState::Failed => {
-                let report = Report::new(format!("task {id} failed without a reason"))
-                    .hint(format!("sutler task show {id}"));
-                End {
-                    status: ExitStatus::PLATFORM,
-                    words: report.render(colour),
-                }
-            }
-        };
+    let look_there = format!("sutler task show {id}");
+    let (status, said) = match (&task.problem, task.state == TaskState::Killed) {
+        (None, true) => {
+            let text = format!("task {id} was stopped before its container ran");
+            (ExitStatus::INTERRUPTED, Said::Line(text))
+        }
+        (None, false) => {
+            let report = Report::new(format!("task {id} failed without a reason"));
+            (ExitStatus::PLATFORM, Said::Failure(report.hint(look_there)))
+        }
+        (Some(problem), _) => {
+            let mut report = Report::of_problem(problem);
+            report.hint = report.hint.or(Some(look_there));
+            (start_failure(problem), Said::Failure(report))
+        }
     };
-    let mut report = Report::of_problem(problem);
-    report.hint = report
-        .hint
-        .or_else(|| Some(format!("sutler task show {id}")));
-    End {
-        status: start_failure(problem),
-        words: report.render(colour),
-    }
+    End { status, said }
 }
 
 /// The status of a container that could not be started, as shells and docker have it.

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use sutler_api::agent::{ToAgent, Update};
 use sutler_api::definition::PluginDefinition;
 use sutler_api::plugin::{AddPluginRequest, PluginState};
-use sutler_ids::ErrorKind;
-use sutler_ids::PluginName;
+use sutler_ids::{ErrorKind, PluginName, Problem};
 
 use super::world::{GIB, World, instance, refused};
 use crate::{Reply, Request};
@@ -62,6 +61,66 @@ fn a_change_starts_a_plugin_again_in_use_only_when_that_is_said() {
     let (told, sent) = change(true);
     told.unwrap();
     assert_eq!(sent, ["plugins"]);
+}
+
+#[test]
+fn a_change_that_cannot_be_made_is_told_while_the_former_runs_on() {
+    let (mut world, a) = World::with_local();
+    let mut change = PluginDefinition::of_image("local");
+    change.lanes = std::num::NonZeroU32::new(9).unwrap();
+    world.add_definition(change.clone()).unwrap();
+    let shown = |world: &World| world.books.plugin(&name("local")).unwrap().instances[0].clone();
+    assert_eq!(shown(&world).state, PluginState::Waiting);
+    let told = |world: &mut World, problem: Option<Problem>| {
+        let mut instance = instance(PluginState::Ready, world.now.wall);
+        instance.problem = problem;
+        let name = name("local");
+        let update = Update::Plugin {
+            name,
+            generation: 1,
+            instance,
+        };
+        world.updates(a, vec![update]).unwrap();
+    };
+    told(&mut world, None);
+    assert_eq!(shown(&world).state, PluginState::Waiting, "it is at it");
+    let missing = Problem::new(ErrorKind::NotFound, "there is no such image");
+    told(&mut world, Some(missing.clone()));
+    assert_eq!(shown(&world).state, PluginState::Outdated);
+    assert_eq!(shown(&world).problem, Some(missing.clone()));
+    refused(
+        world.create("data", 1),
+        ErrorKind::Unavailable,
+        &["as before a change", "no such image"],
+    );
+    change.lanes = std::num::NonZeroU32::new(8).unwrap();
+    world.add_definition(change).unwrap();
+    let state = shown(&world).state;
+    assert_eq!(
+        state,
+        PluginState::Waiting,
+        "that was about the change before"
+    );
+}
+
+#[test]
+fn a_class_with_volumes_is_not_lost_by_a_change_of_its_plugin() {
+    let (mut world, a) = World::with_local();
+    let toml = |text: &str| PluginDefinition::from_toml(text).unwrap();
+    let with_class = || toml("image='local'\n[class.fast]\nfs_type='xfs'");
+    world.add_definition(with_class()).unwrap();
+    world.ready(a, "local", None);
+    let request = serde_json::json!({ "name": "data", "size": GIB, "class": "fast" });
+    let request = serde_json::from_value(request).unwrap();
+    world.request(Request::CreateVolume(request)).unwrap();
+    refused(
+        world.change_definition(toml("image='local'"), true),
+        ErrorKind::Conflict,
+        &["cannot lose class fast", "data", "whole definition"],
+    );
+    let mut other = with_class();
+    other.lanes = std::num::NonZeroU32::new(9).unwrap();
+    world.change_definition(other, true).unwrap();
 }
 
 #[test]

@@ -72,10 +72,7 @@ impl ShellLoop {
             // A stream's end is never refused.
             let _ = outcome.take(books.on_event(Event::StreamDown { agent_id, stream }, now));
         }
-        if books
-            .wake_at()
-            .is_some_and(|wake_at| wake_at <= now.boottime)
-        {
+        if books.is_due(now) {
             let _ = outcome.take(books.on_event(Event::Timer, now));
         }
         for input in batch.inputs {

@@ -7,10 +7,9 @@ use sutler_ids::Now;
 use sutler_ids::Problem;
 
 use super::{
-    COUNT_EVERY_MS, Evidence, Plugin, PluginEffect, PluginPersist, PluginStep, Retry, State, Then,
-    Upgrade,
+    COUNT_EVERY_MS, Evidence, Plugin, PluginEffect, PluginPersist, PluginStep, State, Then, Upgrade,
 };
-use crate::backoff;
+use crate::backoff::{self, Retry};
 
 impl Plugin {
     pub(super) fn on_unwanted(&mut self) -> PluginStep {

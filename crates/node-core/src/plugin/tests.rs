@@ -589,6 +589,7 @@ fn a_running_container_is_adopted_only_in_its_own_generation() {
             started: Some(StartRecord {
                 generation: 1,
                 restart: 0,
+                image: "p:1".to_owned(),
                 digest: "sha256:1".to_owned(),
             }),
             facts: Some(facts()),

@@ -1,6 +1,7 @@
 //! What time alone brings about: looks, ends of pauses, the deadline of a start.
 
-use super::{Plugin, PluginEffect, PluginStep, Retry, State, Upgrade};
+use super::{Plugin, PluginEffect, PluginStep, State, Upgrade};
+use crate::backoff::Retry;
 use sutler_ids::{Boottime, Now};
 
 impl Plugin {
@@ -15,10 +16,6 @@ impl Plugin {
 
     pub(super) fn on_tick_of_state(&mut self, now: Now) -> PluginStep {
         let due = |at: &mut Option<Boottime>| at.take_if(|at| *at <= now.boottime).is_some();
-        let again = |retry: &mut Option<Retry>| {
-            let due = retry.take_if(|retry| retry.at <= now.boottime);
-            due.is_some()
-        };
         match &mut self.state {
             State::Probing {
                 deadline,
@@ -51,14 +48,14 @@ impl Plugin {
             }
             State::BackingOff { retry } if retry.at <= now.boottime => self.begin(),
             State::Stopping { retry, .. } => {
-                if again(retry) {
+                if Retry::take_due(retry, now) {
                     PluginStep::act(PluginEffect::Halt)
                 } else {
                     PluginStep::default()
                 }
             }
             State::Clearing { retry } => {
-                if again(retry) {
+                if Retry::take_due(retry, now) {
                     PluginStep::act(PluginEffect::Clear)
                 } else {
                     PluginStep::default()

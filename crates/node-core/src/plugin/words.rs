@@ -210,6 +210,9 @@ pub struct StartRecord {
     /// The operator's word that it followed; see [`DesiredPlugin::restart`].
     #[serde(default)]
     pub restart: u64,
-    /// The image.
+    /// The reference that the definition gave.
+    #[serde(default)]
+    pub image: String,
+    /// What that was.
     pub digest: String,
 }

@@ -53,6 +53,36 @@ fn a_plugin_that_exits_at_once_is_told_with_its_last_words() {
 }
 
 #[test]
+fn a_change_to_an_image_that_is_not_there_fails_and_what_was_before_runs_on() {
+    let _alone = alone();
+    let world = up();
+    world.ok(&["volume", "create", "data", "--size", "64M"]);
+    let definition = include_str!("../../../../catalogue/local.toml");
+    let with_image = |image: &str| {
+        let lines = definition
+            .lines()
+            .map(|line| match line.starts_with("image") {
+                true => format!("image = {image:?}\n"),
+                false => format!("{line}\n"),
+            });
+        let path = world.root().join("changed.toml");
+        std::fs::write(&path, lines.collect::<String>()).unwrap();
+        world.sutler(&["plugin", "add", &path.display().to_string()])
+    };
+    let missing = world.root().join("missing.oci.tar");
+    let told = with_image(&format!("oci-archive:{}", missing.display()));
+    told.expect(1, &["runs as before the change", "missing.oci.tar"]);
+    let shown = world.ok(&["plugin", "show", "local"]);
+    assert!(shown.contains("runs as before the change"), "{shown}");
+    let busybox = world.image("busybox");
+    world.ok(&["run", "-v", "data:/d", &busybox, "--", "touch", "/d/f"]);
+    // The way back is the image as it was.
+    with_image(&world.image("sutler-local")).expect(0, &[]);
+    world.ok(&["volume", "create", "after", "--size", "64M"]);
+    Oracle::default().assert_holds(&world);
+}
+
+#[test]
 fn a_plugin_that_never_listens_is_told_with_the_socket_it_should_make() {
     let _alone = alone();
     let world = up();

@@ -127,6 +127,25 @@ impl Slow {
         if let Ok(step) = volume.on_event(event, now) {
             self.take(step);
         }
+        self.check_why(now);
+    }
+
+    /// Whoever asks why something has not happened yet is never told that there is nothing to do.
+    fn check_why(&self, now: sutler_ids::Now) {
+        let Some(volume) = self.world.volume.as_ref() else {
+            return;
+        };
+        let Phase::Settled(_) = &volume.record().phase else {
+            let idle = volume.why(now).next == "nothing to do";
+            let open = matches!(volume.record().phase, Phase::InFlight(_));
+            return assert!(!(idle && open), "{:?}", volume.record());
+        };
+        let abilities = volume.abilities().unwrap_or_default();
+        let owed = crate::plan::next_rpc(volume.record(), abilities);
+        // A file system that could not be grown is grown at the next publish.
+        let owed = owed.filter(|rpc| !matches!(rpc, Rpc::NodeExpand(_)));
+        let idle = volume.why(now).next == "nothing to do";
+        assert!(!(idle && owed.is_some()), "{owed:?}: {:?}", volume.record());
     }
 
     fn take(&mut self, step: Step) {

@@ -276,7 +276,9 @@ async fn a_full_disk_is_resource_exhausted_and_leaves_nothing() {
     );
     volume.delete(&mut plugin).await.expect("delete");
     // A thin volume passes the books; its file system then meets the full disk.
-    fill(32 << 20);
+    let brim = std::fs::write(state.join("filler"), vec![1; 32 << 20]);
+    let full = brim.expect_err("more than the disk has");
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
     let request = csi::CreateVolumeRequest {
         name: "thin".to_owned(),
         volume_capabilities: vec![Kind::Ext4.capability(Mode::SingleNodeWriter)],

@@ -149,6 +149,7 @@ fn an_adopted_plugin_that_does_not_answer_is_stopped_only_without_volumes() {
             started: Some(StartRecord {
                 generation: 1,
                 restart: 0,
+                image: "p:1".to_owned(),
                 digest: "sha256:1".to_owned(),
             }),
             facts: Some(facts()),

@@ -1,7 +1,5 @@
-//! The lock beside the store file: who has the store open.
-//!
-//! A file of its own, because the store file is opened anew after a full disk, and in
-//! between nobody else may take it. The lock ends with the process, whatever its end.
+//! A lock on a file of its own: one process at a time has what it stands for (a store, a pool of
+//! volumes, a store of images). It ends with the process, whatever its end.
 //!
 //! It is a flock, let go with an explicit unlock. A child that another thread forks has a copy
 //! of our descriptor until it executes its program, and a lock that ended with its last
@@ -14,14 +12,32 @@
 //! What no unlock covers is a process that was killed between its fork and the child's exec:
 //! for as long as a dead process seems to hold the lock, it is asked for again.
 
-use std::fs::{File, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::{Pid, test_kill_process};
 
-use crate::{OpenError, beside, private};
+use crate::private;
+
+/// Says why a lock is not ours.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody has it.
+    #[error("in use by process {}", pid.map_or("?".to_owned(), |pid| pid.to_string()))]
+    Held {
+        /// The process, as it noted itself.
+        pid: Option<u32>,
+    },
+    /// Its file cannot be used.
+    #[error("its lock file cannot be used")]
+    File {
+        /// Why.
+        source: io::Error,
+    },
+}
 
 /// Time between two tries to take the lock from a process that has died.
 const DEAD_PAUSE: Duration = Duration::from_millis(10);
@@ -30,19 +46,24 @@ const DEAD_PAUSE: Duration = Duration::from_millis(10);
 /// tenths of a second on a host that is short of processors.
 const DEAD_TRIES: u32 = 200;
 
-/// The held lock.
-pub(crate) struct StoreLock {
+/// A held lock.
+#[derive(Debug)]
+pub struct Lock {
     file: File,
 }
 
-impl StoreLock {
-    pub(crate) fn take(path: &Path) -> Result<Self, OpenError> {
+impl Lock {
+    /// Takes the lock whose file this is, making the file for its owner alone if it is not there.
+    ///
+    /// # Errors
+    /// [`LockError`], at once if a living process has it.
+    pub fn take(path: &Path) -> Result<Self, LockError> {
         Self::take_with(path, || std::thread::sleep(DEAD_PAUSE))
     }
 
-    fn take_with(path: &Path, mut pause: impl FnMut()) -> Result<Self, OpenError> {
-        let fault = |source| OpenError::from_io(path.to_owned(), source);
-        let mut file = private::open_or_create(&beside(path, ".lock")).map_err(fault)?;
+    fn take_with(path: &Path, mut pause: impl FnMut()) -> Result<Self, LockError> {
+        let fault = |source| LockError::File { source };
+        let mut file = open(path).map_err(fault)?;
         let mut tries = 0;
         loop {
             match file.try_lock() {
@@ -52,29 +73,30 @@ impl StoreLock {
             }
             let pid = read_pid(&mut file);
             if tries == DEAD_TRIES || !pid.is_some_and(has_died) {
-                return Err(OpenError::Locked {
-                    path: path.to_owned(),
-                    pid,
-                });
+                return Err(LockError::Held { pid });
             }
             tries += 1;
             pause();
         }
         // The pid only makes an error text better; a full disk must not keep us from starting.
-        if let Err(error) = write_pid(&mut file) {
-            tracing::debug!(%error, "cannot note the process in the lock file");
-        }
+        let _ = write_pid(&mut file);
         Ok(Self { file })
     }
 }
 
-impl Drop for StoreLock {
+impl Drop for Lock {
     fn drop(&mut self) {
         // The close that follows unlocks too, unless a fork of ours has yet to execute.
-        if let Err(error) = self.file.unlock() {
-            tracing::debug!(%error, "cannot unlock the store");
-        }
+        let _ = self.file.unlock();
     }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let file = options.mode(0o600).open(path)?;
+    private::ensure_file(&file)?;
+    Ok(file)
 }
 
 fn read_pid(file: &mut File) -> Option<u32> {
@@ -102,7 +124,7 @@ mod tests {
 
     /// Leaves a lock that a dead process noted, and gives the copy that a fork of it still has.
     fn left_behind(path: &Path) -> File {
-        let mut file = private::open_or_create(&beside(path, ".lock")).expect("made");
+        let mut file = open(path).expect("made");
         file.try_lock().expect("free");
         let mut child = std::process::Command::new("/bin/true")
             .spawn()
@@ -117,32 +139,30 @@ mod tests {
     #[test]
     fn a_dead_process_keeps_its_lock_only_until_its_last_fork_executes() {
         let dir = tempfile::tempdir().expect("a folder");
-        let path = dir.path().join("books.redb");
+        let path = dir.path().join("lock");
         let mut fork = Some(left_behind(&path));
-        let lock = StoreLock::take_with(&path, || drop(fork.take()));
+        let lock = Lock::take_with(&path, || drop(fork.take()));
         assert!(lock.is_ok() && fork.is_none());
     }
 
     #[test]
     fn a_lock_that_stays_is_refused_after_a_bounded_number_of_tries() {
         let dir = tempfile::tempdir().expect("a folder");
-        let path = dir.path().join("books.redb");
+        let path = dir.path().join("lock");
         let _fork = left_behind(&path);
         let mut pauses = 0;
-        let refused = StoreLock::take_with(&path, || pauses += 1);
-        assert!(matches!(refused, Err(OpenError::Locked { .. })));
+        let refused = Lock::take_with(&path, || pauses += 1);
+        assert!(matches!(refused, Err(LockError::Held { .. })));
         assert_eq!(pauses, DEAD_TRIES);
     }
 
     #[test]
     fn a_living_process_is_not_waited_for() {
         let dir = tempfile::tempdir().expect("a folder");
-        let path = dir.path().join("books.redb");
-        let _held = StoreLock::take(&path).expect("free");
-        let refused = StoreLock::take_with(&path, || panic!("it waits"));
-        assert!(
-            matches!(refused, Err(OpenError::Locked { pid: Some(pid), .. })
-            if pid == std::process::id())
-        );
+        let path = dir.path().join("lock");
+        let _held = Lock::take(&path).expect("free");
+        let refused = Lock::take_with(&path, || panic!("it waits"));
+        assert!(matches!(refused, Err(LockError::Held { pid: Some(pid) })
+            if pid == std::process::id()));
     }
 }
