@@ -3,7 +3,7 @@
 //! Abstract sockets belong to the network namespace. Programs of the host that listen there
 //! (iscsid, multipathd) believe whoever comes as root, and root in a container without a user
 //! namespace is root to them. Landlock refuses it: a process may connect to abstract sockets of
-//! its own container alone. Kernels before 6.12 cannot; docs/security.md says so.
+//! its own container alone. Kernels before 6.12 cannot; docs/specification.md says so.
 //! Source: landlock(7), ABI version 6; CVE-2020-15257 is of the same kind.
 #![expect(unsafe_code, reason = "rustix has no landlock")]
 

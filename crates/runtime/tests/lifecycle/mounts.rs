@@ -178,6 +178,12 @@ async fn raw_sockets_are_refused_in_the_hosts_network_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abstract_sockets_of_the_host_are_out_of_reach_but_for_the_privileged() {
+    // The kernel tells which of Landlock's versions it has. The lab's has an older one, and no
+    // perl beside it.
+    if landlock_version() < 6 {
+        println!("this kernel cannot scope abstract sockets: not tested here");
+        return;
+    }
     let name = format!("sutler-lifecycle-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).expect("a short name");
     let _listener = UnixListener::bind_addr(&address).expect("a new name");
@@ -205,11 +211,6 @@ async fn abstract_sockets_of_the_host_are_out_of_reach_but_for_the_privileged() 
         };
         world.run(&spec).await;
         said.push(world.stdout(id).await);
-    }
-    // The kernel tells which of Landlock's versions it has.
-    if landlock_version() < 6 {
-        println!("this kernel cannot scope abstract sockets: not tested here");
-        return;
     }
     assert_eq!(said, ["Operation not permitted", "in"]);
 }
