@@ -2,7 +2,7 @@
 //! outlast a restart and destroys something at its end (the trash) is counted in it, since the wall
 //! clock may jump a day at any time and the boottime clock begins anew.
 //!
-//! It grows only while a master runs, and what of it was not recorded before a crash is lost: so
+//! It grows only while a master runs, and what was not recorded when it ends is lost: so
 //! retention is at least as long as was said, never shorter.
 
 use std::time::Duration;

@@ -38,7 +38,7 @@ Examples:
 A volume that does not exist is made when a size is given. With --json the task is printed
 at the end, and its output stays in `sutler task logs`.
 
-Ctrl-C asks the task to stop; a second one leaves it running. Start with --detach what should
+Ctrl-C asks the task to stop; a second one does not wait for that. Start with --detach what should
 not depend on this terminal, and look again with `sutler task logs -f`.
 
 Exit status:
