@@ -14,9 +14,12 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use rustix::ioctl::{NoArg, Opcode, Setter, Updater, ioctl};
+
+mod wait;
+
+pub use wait::{wait_detached, wait_removed_detached};
 
 const CONTROL: &str = "/dev/loop-control";
 const BLOCK_DEVICES: &str = "/sys/block";
@@ -34,9 +37,6 @@ const LO_FLAGS_DIRECT_IO: u32 = 16;
 
 /// Others may take the free device that we were told of; each turn asks for another one.
 const ATTACH_TRIES: u32 = 32;
-
-/// Between looks at a device that is about to go; the kernel has no event for it.
-const DETACH_POLL: Duration = Duration::from_millis(5);
 
 /// The kernel's `struct loop_info64`.
 #[repr(C)]
@@ -197,15 +197,21 @@ pub fn find(image: &Path) -> Result<Option<Loop>, LoopError> {
     Ok(None)
 }
 
-/// The node of a loop device that still carries an image of this name whose file was removed.
+/// The loop device that still carries an image of this name whose file was removed.
 ///
 /// # Errors
 /// The kernel's lists cannot be read.
-pub fn find_removed(image: &Path) -> Result<Option<PathBuf>, LoopError> {
+pub(crate) fn find_removed(image: &Path) -> Result<Option<Loop>, LoopError> {
     let ending = format!("{} (deleted)", ending(image));
     for number in numbers()? {
-        if backing_file(number)?.ends_with(&ending) {
-            return Ok(Some(node(number)));
+        if !backing_file(number)?.ends_with(&ending) {
+            continue;
+        }
+        match Loop::open(number) {
+            Ok(device) => return Ok(Some(device)),
+            // As in `find`: only a device that went meanwhile is no match.
+            Err(_) if !backing_file(number)?.ends_with(&ending) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(None)
@@ -230,24 +236,6 @@ pub fn attach(image: &Path, lifetime: Lifetime) -> Result<Loop, LoopError> {
         }
     }
     Err(LoopError::Contended)
-}
-
-/// Looks until no device carries the image or `patience` is over; gives what is left.
-///
-/// # Errors
-/// As [`find`].
-pub fn wait_detached(image: &Path, patience: Duration) -> Result<Option<Loop>, LoopError> {
-    let start = Instant::now();
-    loop {
-        match find(image)? {
-            Some(device) if !device.goes_by_itself() => return Ok(Some(device)),
-            Some(device) if start.elapsed() >= patience => return Ok(Some(device)),
-            // Closed before the next look, or our own handle would keep it.
-            Some(device) => drop(device),
-            None => return Ok(None),
-        }
-        std::thread::sleep(DETACH_POLL);
-    }
 }
 
 impl Loop {

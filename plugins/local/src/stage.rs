@@ -21,8 +21,9 @@ use sutler_host::mounts::{self, MountError, MountTable};
 /// Mounts on top of each other at one path that one call takes away.
 pub(crate) const LAYERS_MAX: usize = 16;
 
-/// How long an unmounted volume's device may take to go before its removal is refused:
-/// something may look at a new disk (udev, a monitor) and holds it for milliseconds.
+/// How long an unmounted volume's device may take to go: something may look at a new disk
+/// (udev, a monitor), and a container that starts holds a copy of every mount of the host for
+/// the milliseconds until it has taken them down.
 const DETACH_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How a volume is to be used.
@@ -266,6 +267,20 @@ pub fn unstage(volume: &Volume, staging: &Path) -> Result<(), StageError> {
     }
     device.detach()?;
     passed(Step::UnstageDetached);
+    wait_given_back(volume)
+}
+
+/// The answer means that nothing holds the bytes any more. A copy of the mount that stays, in
+/// the namespace of some service of the host, does not keep the volume from going down: no
+/// other node can have it, and its removal is refused as long as the device is there.
+fn wait_given_back(volume: &Volume) -> Result<(), StageError> {
+    if let Some(left) = loopdev::wait_detached(&volume.image, DETACH_PATIENCE)? {
+        tracing::warn!(
+            volume_id = %volume.record.id,
+            device = %left.path().display(),
+            "unstaged, but some process keeps the device, perhaps in its own mount namespace"
+        );
+    }
     Ok(())
 }
 
@@ -313,10 +328,10 @@ fn unmount_staged(volume: &Volume, staging: &Path, dev: u64) -> Result<(), Stage
 pub(crate) fn ensure_unused(id: &str, image: &Path) -> Result<(), StageError> {
     let id = id.to_owned();
     // An image that somebody removed by hand may live on in its device.
-    if let Some(node) = loopdev::find_removed(image)? {
+    if let Some(device) = loopdev::wait_removed_detached(image, DETACH_PATIENCE)? {
         let how = format!(
             "attached as {}, though its image was removed",
-            node.display()
+            device.path().display()
         );
         return Err(StageError::InUse { id, how });
     }

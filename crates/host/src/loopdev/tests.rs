@@ -1,6 +1,7 @@
 //! Loop devices, on the real kernel as root.
 
 use std::os::unix::fs::FileExt as _;
+use std::time::Duration;
 
 use rustix::ioctl::IntegerSetter;
 
@@ -42,16 +43,23 @@ impl Drop for Image {
 #[test]
 fn an_image_removed_while_attached_is_still_seen() {
     let image = Image::new(1 << 20);
-    assert_eq!(find_removed(&image.path).expect("find"), None);
+    let removed = || {
+        find_removed(&image.path)
+            .expect("find")
+            .map(|found| found.number())
+    };
+    assert_eq!(removed(), None);
     let device = attach(&image.path, Lifetime::UntilDetached).expect("attach");
-    assert_eq!(find_removed(&image.path).expect("find"), None);
+    assert_eq!(removed(), None);
     std::fs::remove_file(&image.path).expect("remove");
-    assert_eq!(
-        find_removed(&image.path).expect("find"),
-        Some(device.path())
-    );
+    assert_eq!(removed(), Some(device.number()));
+    let waited = || wait_removed_detached(&image.path, Duration::from_secs(5)).expect("find");
+    assert!(waited().is_some(), "one that lasts is told at once");
     device.detach().expect("detach");
-    assert_eq!(find_removed(&image.path).expect("find"), None);
+    assert!(
+        waited().is_none(),
+        "and one that is given back is waited for"
+    );
 }
 
 #[test]

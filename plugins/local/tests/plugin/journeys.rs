@@ -121,6 +121,42 @@ async fn a_new_container_takes_over_what_the_old_one_published() {
     }
 }
 
+/// A process in a copy of the host's mounts, as a container's runtime is while it starts. The
+/// copy lasts until the host's own table has no mount at `path` any more and then some.
+fn copy_of_the_mounts_until_gone(path: &str) -> std::process::Child {
+    let script = "echo held; \
+                  while grep -qF \" $1 \" \"/proc/$2/mountinfo\"; do sleep 0.2; done";
+    let host = std::process::id().to_string();
+    let mut holder = std::process::Command::new("unshare")
+        .args(["--mount", "--propagation", "private"])
+        .args(["sh", "-c", script, "sh", path, &host])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("unshare");
+    let mut said = String::new();
+    let out = holder.stdout.as_mut().expect("piped");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut said).expect("read");
+    assert_eq!(said, "held\n");
+    holder
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unstaged_means_that_no_copy_of_the_mount_keeps_the_device() {
+    for kind in [Kind::Ext4, Kind::Xfs] {
+        let world = World::new();
+        let mut plugin = world.plugin().await;
+        let volume = Volume::new(&world, kind, "copied");
+        volume.create(&mut plugin).await.expect("create");
+        volume.stage(&mut plugin).await.expect("stage");
+        let mut holder = copy_of_the_mounts_until_gone(&volume.staging);
+        volume.unstage(&mut plugin).await.expect("unstage");
+        assert_eq!(world.loops(), Vec::<std::path::PathBuf>::new(), "{kind:?}");
+        holder.wait().expect("wait");
+        volume.delete(&mut plugin).await.expect("delete");
+        world.assert_clean();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_finishes_the_calls_in_flight_and_leaves_volumes_mounted() {
     let world = World::new();
