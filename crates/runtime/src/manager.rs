@@ -137,8 +137,12 @@ impl Containers {
         })?;
         let mut adopted = Vec::new();
         for id in ids {
-            if let Some(state) = self.adopt_one(&id).await {
-                adopted.push(Adopted { id, state });
+            if let Some((state, shares_our_mounts)) = self.adopt_one(&id).await {
+                adopted.push(Adopted {
+                    id,
+                    state,
+                    shares_our_mounts,
+                });
             }
         }
         Ok(adopted)
@@ -215,7 +219,8 @@ impl Containers {
         })
     }
 
-    async fn adopt_one(&self, id: &ContainerId) -> Option<AdoptedState> {
+    async fn adopt_one(&self, id: &ContainerId) -> Option<(AdoptedState, bool)> {
+        let mut shares_our_mounts = true;
         loop {
             let state = match self.observe(id).await {
                 Ok(Observed::Missing) => return None,
@@ -224,12 +229,15 @@ impl Containers {
                     Err(error) => unreadable(id, &error),
                 },
                 Ok(Observed::NeverStarted(failure)) => AdoptedState::NeverStarted(failure),
-                Ok(Observed::Running { record, .. }) => running(&record),
+                Ok(Observed::Running { record, .. }) => {
+                    shares_our_mounts = record.shim.shares_our_mounts();
+                    running(&record)
+                }
                 Ok(Observed::Exited(record)) => AdoptedState::Exited(record),
                 Ok(Observed::Lost(_)) => AdoptedState::Lost,
                 Err(error) => unreadable(id, &error),
             };
-            return Some(state);
+            return Some((state, shares_our_mounts));
         }
     }
 

@@ -23,6 +23,15 @@ pub struct ProcessRef {
 }
 
 impl ProcessRef {
+    /// Tells whether the process is in this one's mount namespace; yes if nobody can say.
+    pub fn shares_our_mounts(&self) -> bool {
+        let namespace = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/mnt"));
+        match (namespace("self"), namespace(&self.pid.to_string())) {
+            (Ok(ours), Ok(its)) => ours == its,
+            (Err(_), _) | (_, Err(_)) => true,
+        }
+    }
+
     /// Names the live (or not yet reaped) process of this pid.
     ///
     /// # Errors

@@ -78,6 +78,9 @@ pub struct Adopted {
     pub id: ContainerId,
     /// What became of it.
     pub state: AdoptedState,
+    /// Whether what is mounted here reaches it and the other way round, as far as its shim's mount
+    /// namespace says. After a start of ours in a mount namespace of our own it does not.
+    pub shares_our_mounts: bool,
 }
 
 /// What became of a container while the agent was away.

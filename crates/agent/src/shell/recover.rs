@@ -244,6 +244,11 @@ async fn look(host: &Host, rebooted: bool) -> Result<Seen, ShellEnd> {
     })?;
     let mut seen = Seen::new();
     for container in adopted {
+        let cut_off = !container.shares_our_mounts
+            && matches!(owner_of(container.id.as_str()), Some(Owner::Plugin(_)));
+        if cut_off && end_cut_off(host, &container.id).await {
+            continue;
+        }
         let there = match container.state {
             AdoptedState::Running(started) => ContainerSeen::Running {
                 started_at: started.started_at,
@@ -259,6 +264,20 @@ async fn look(host: &Host, rebooted: bool) -> Result<Seen, ShellEnd> {
         seen.insert(container.id.to_string(), there);
     }
     Ok(seen)
+}
+
+/// Ends a plugin whose mounts would not reach us, so that it is started anew where they do.
+async fn end_cut_off(host: &Host, id: &ContainerId) -> bool {
+    tracing::warn!(
+        container_id = %id,
+        "this plugin runs in the mount namespace of an earlier start and is started anew; does a \
+         unit file give us a namespace of our own (PrivateTmp=, ProtectSystem=, MountFlags=)?"
+    );
+    let removed = host.remove_container(id).await;
+    if let Err(cause) = &removed {
+        tracing::error!(container_id = %id, cause, "it cannot be ended");
+    }
+    removed.is_ok()
 }
 
 /// A power cut may have taken what a container's folder said of its last moments.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use sutler_testkit::oracle::Oracle;
 use sutler_testkit::poll;
-use sutler_testkit::world::{Shape, World};
+use sutler_testkit::world::{Shape, World, WorldConfig};
 
 use crate::{SOON, alone, config, up};
 
@@ -198,4 +198,48 @@ fn a_killed_master_comes_back_with_its_books() {
     assert_eq!(before["csi_volume_id"], after["csi_volume_id"]);
     assert!(read_back(&world) > 0);
     Oracle::default().assert_holds(&world);
+}
+
+/// The program as a unit file with `PrivateTmp=` starts it: in a mount namespace of its own, made
+/// anew at each start.
+fn in_namespaces_of_its_own(folder: &std::path::Path) -> WorldConfig {
+    use std::os::unix::fs::PermissionsExt as _;
+    let plain = config();
+    let wrapper = folder.join("sutler");
+    let exec = format!(
+        "exec unshare --mount --propagation slave {} \"$@\"",
+        plain.sutler.display()
+    );
+    std::fs::write(&wrapper, format!("#!/bin/sh\n{exec}\n")).unwrap();
+    std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    WorldConfig {
+        sutler: wrapper,
+        ..plain
+    }
+}
+
+#[test]
+fn a_plugin_of_an_earlier_mount_namespace_is_started_anew_and_data_reads_back() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::up(in_namespaces_of_its_own(folder.path())).unwrap();
+    let image = world.image("busybox");
+    let run = |world: &World, volume: &str, line: &str| {
+        world.ok(&["run", "-v", volume, &image, "--", "sh", "-ec", line])
+    };
+    run(&world, "first:64M:/d", "echo one > /d/f");
+    assert!(world.agent(0).terminate(SOON).unwrap().success());
+    world.start_all().unwrap();
+    world.wait_ready().unwrap();
+    assert_eq!(run(&world, "first:/d", "cat /d/f").trim(), "one");
+    run(&world, "second:64M:/d", "echo two > /d/f");
+    assert_eq!(run(&world, "second:/d", "cat /d/f").trim(), "two");
+    let log = world.agent(0).log();
+    assert!(
+        log.contains("the mount namespace of an earlier start"),
+        "{log}"
+    );
+    for volume in ["first", "second"] {
+        world.ok(&["volume", "rm", volume, "--purge"]);
+    }
 }
