@@ -17,7 +17,7 @@ use uuid::Uuid;
 /// What an agent's store is.
 pub(crate) const SCHEMA: Schema = Schema {
     kind: "agent",
-    version: 1,
+    version: 2,
 };
 
 const NODE: Table = Table("node");

@@ -233,6 +233,9 @@ pub struct OperationReport {
     pub volume_id: VolumeId,
     /// How.
     pub outcome: Outcome,
+    /// What a failed creation has left in the back end, by the plugin's identity of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_behind: Option<String>,
     /// When.
     pub at: Timestamp,
 }

@@ -235,6 +235,10 @@ pub struct PluginDefinition {
     /// Whether the plugin wants the target path to exist.
     #[serde(default)]
     pub pre_create_target: bool,
+    /// Whether what the plugin publishes shows as a mount on the host, as with almost all. Then a
+    /// publication without one is refused: what a task writes there would land on the host's disk.
+    #[serde(default = "yes")]
+    pub mounts_volumes: bool,
     /// Calls in flight at once, for each kind of call.
     #[serde(default = "default_lanes")]
     #[schema(value_type = u32, minimum = 1)]
@@ -309,6 +313,7 @@ impl PluginDefinition {
             probe_timeout: default_probe_timeout(),
             call_timeout: default_call_timeout(),
             pre_create_target: false,
+            mounts_volumes: true,
             lanes: default_lanes(),
             secrets: BTreeMap::new(),
             params: Vec::new(),

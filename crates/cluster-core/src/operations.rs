@@ -49,7 +49,7 @@ impl Turn<'_> {
             return;
         }
         let (act, uuid) = (operation.act, operation.operation_uuid);
-        let outcome = report.outcome.clone();
+        let (outcome, left_behind) = (report.outcome.clone(), report.left_behind);
         self.end_operation(
             uuid,
             EndedOperation {
@@ -58,13 +58,18 @@ impl Turn<'_> {
             },
         );
         match act {
-            OperationAct::Create => self.creation_ended(volume, outcome),
+            OperationAct::Create => self.creation_ended(volume, outcome, left_behind),
             OperationAct::Grow { capacity } => self.growth_ended(volume, uuid, capacity, outcome),
-            OperationAct::Delete => self.deletion_ended(volume, outcome),
+            OperationAct::Delete => self.deletion_ended(volume, outcome, left_behind),
         }
     }
 
-    fn creation_ended(&mut self, mut volume: VolumeRecord, outcome: Outcome) {
+    fn creation_ended(
+        &mut self,
+        mut volume: VolumeRecord,
+        outcome: Outcome,
+        left_behind: Option<String>,
+    ) {
         if volume.phase != VolumePhase::Creating {
             // Its deletion was asked for meanwhile, and that decides.
             return;
@@ -80,7 +85,10 @@ impl Turn<'_> {
             }
             Outcome::Failed(problem) => {
                 // Tasks that want it are ended by their node, which knows what they hold.
-                volume.phase = VolumePhase::Failed { problem };
+                volume.phase = VolumePhase::Failed {
+                    problem,
+                    left_behind,
+                };
                 self.persist(Change::Volume(volume));
             }
         }
@@ -118,7 +126,12 @@ impl Turn<'_> {
         self.persist(Change::Volume(volume));
     }
 
-    fn deletion_ended(&mut self, mut volume: VolumeRecord, outcome: Outcome) {
+    fn deletion_ended(
+        &mut self,
+        mut volume: VolumeRecord,
+        outcome: Outcome,
+        left_behind: Option<String>,
+    ) {
         match outcome {
             Outcome::Finished => {
                 self.end_others(&volume);
@@ -126,9 +139,16 @@ impl Turn<'_> {
             }
             Outcome::Failed(problem) => {
                 volume.since = self.now.wall;
-                volume.phase = VolumePhase::Live {
-                    growing: None,
-                    problem: Some(problem),
+                // What was never fit for use is not by a deletion that has failed.
+                volume.phase = match left_behind {
+                    None => VolumePhase::Live {
+                        growing: None,
+                        problem: Some(problem),
+                    },
+                    Some(_) => VolumePhase::Failed {
+                        problem,
+                        left_behind,
+                    },
                 };
                 self.persist(Change::Volume(volume));
             }

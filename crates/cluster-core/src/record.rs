@@ -110,6 +110,9 @@ pub enum VolumePhase {
     Failed {
         /// Why.
         problem: Problem,
+        /// What was made all the same, by the plugin's identity of it: no use of it is allowed,
+        /// and only an operator's word deletes it.
+        left_behind: Option<String>,
     },
 }
 

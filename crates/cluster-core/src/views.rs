@@ -137,7 +137,7 @@ impl Books {
     }
 
     fn volume_problem(&self, volume: &VolumeRecord) -> Option<Problem> {
-        if let VolumePhase::Failed { problem } = &volume.phase {
+        if let VolumePhase::Failed { problem, .. } = &volume.phase {
             return Some(problem.clone());
         }
         let recorded = match &volume.phase {

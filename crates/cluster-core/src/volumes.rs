@@ -54,9 +54,14 @@ impl Books {
                 format!("a volume called {name} is still being deleted"),
                 format!("sutler volume why {name}"),
             ),
-            VolumePhase::Failed { .. } => (
+            VolumePhase::Failed { left_behind, .. } => (
                 format!("the name {name} is taken by a volume that could not be created"),
-                format!("sutler volume rm {name}, then try again"),
+                match left_behind {
+                    None => format!("sutler volume rm {name}, then try again"),
+                    Some(id) => {
+                        format!("delete {id} in the back end: sutler volume rm {name} --purge")
+                    }
+                },
             ),
         };
         Err(Problem::new(ErrorKind::Conflict, why).hint(hint))
@@ -293,17 +298,12 @@ impl Turn<'_> {
         let volume = self.books.volume_called(name)?.clone();
         let volume_id = volume.spec.volume_id;
         let fresh = OperationUuid::new(seed);
-        let busy = |what: &str| {
-            Problem::new(ErrorKind::Conflict, format!("volume {name} is {what}")).hint(format!(
-                "wait for it, or delete it: sutler volume rm {name} --purge"
-            ))
-        };
         let operation_uuid = match &volume.phase {
-            VolumePhase::Creating if !purge => return Err(busy("still being created")),
+            VolumePhase::Creating if !purge => return Err(busy(name, "still being created")),
             VolumePhase::Live {
                 growing: Some(_), ..
             } if !purge => {
-                return Err(busy("being grown"));
+                return Err(busy(name, "being grown"));
             }
             VolumePhase::Creating | VolumePhase::Live { .. } => {
                 self.books.check_unused(&volume)?;
@@ -319,11 +319,15 @@ impl Turn<'_> {
             }
             // Asked twice: the answer is the same.
             VolumePhase::Trashed { deletion, .. } | VolumePhase::Deleting { deletion } => *deletion,
-            VolumePhase::Failed { .. } => {
+            VolumePhase::Failed { left_behind, .. } => {
                 // A task that wanted it is about to be told so by its node.
                 self.books.check_unused(&volume)?;
-                self.forget_failed(&volume, fresh);
-                return Ok(());
+                let Some(id) = left_behind else {
+                    self.forget_failed(&volume, fresh);
+                    return Ok(());
+                };
+                check_purge_of_left(&volume, id, purge)?;
+                self.begin_deletion(volume, fresh)
             }
         };
         self.reply(Reply::Accepted {
@@ -418,6 +422,24 @@ impl Turn<'_> {
         self.persist(Change::ForgetVolume(volume_id));
         self.send(volume.agent_id, ToAgent::ForgetVolume { volume_id });
     }
+}
+
+fn busy(name: &VolumeName, what: &str) -> Problem {
+    let hint = format!("wait for it, or delete it: sutler volume rm {name} --purge");
+    Problem::new(ErrorKind::Conflict, format!("volume {name} is {what}")).hint(hint)
+}
+
+/// What a failed creation has left behind may be somebody's, so its deletion is asked for in full.
+fn check_purge_of_left(volume: &VolumeRecord, id: &str, purge: bool) -> Result<(), Problem> {
+    if purge {
+        return Ok(());
+    }
+    let (name, plugin) = (&volume.spec.name, &volume.spec.plugin);
+    let what = format!(
+        "volume {name} could not be created as asked for, and plugin {plugin} has {id} for it"
+    );
+    let hint = format!("to delete {id} in the back end: sutler volume rm {name} --purge");
+    Err(Problem::new(ErrorKind::Conflict, what).hint(hint))
 }
 
 fn checked_size(name: &VolumeName, size: Bytes) -> Result<Bytes, Problem> {

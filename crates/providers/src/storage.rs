@@ -6,11 +6,13 @@
 
 mod calls;
 mod host_state;
+mod identities;
 mod look;
 mod outbox;
 mod says;
 mod secrets;
 mod shell;
+mod shown;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -96,6 +98,8 @@ pub struct PluginUp {
     pub lanes: NonZeroU32,
     /// Whether it wants the target path to exist.
     pub pre_create_target: bool,
+    /// Whether what it publishes is a mount, so that one without is none.
+    pub mounts_volumes: bool,
     /// Longest wait for the answer to a call that changes something.
     pub call_timeout: Duration,
     /// Given in calls that take secrets.

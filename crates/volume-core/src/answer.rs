@@ -1,15 +1,14 @@
 //! What the end of a call means for the volume.
 
 use sutler_api::agent::{OperationReport, Outcome};
-use sutler_ids::Now;
-use sutler_ids::OperationUuid;
-use sutler_ids::Problem;
+use sutler_ids::{Bytes, Now, OperationUuid, Problem};
 
 use crate::call::Rpc;
-use crate::event::{Answer, CallId, Effect, Expanded, Failure, Step, Verdict};
+use crate::event::{Answer, CallId, Effect, Expanded, Failure, Shown, Step, Verdict};
+use crate::evidence::{self, Finding, There};
 use crate::machine::Volume;
 use crate::plan;
-use crate::record::{Ended, InFlight, Known, Phase, Settled};
+use crate::record::{Created, Ended, InFlight, Known, Phase, Settled};
 use crate::{ENDED_MAX, SLOW_RETRY_MS};
 
 impl Volume {
@@ -17,25 +16,58 @@ impl Volume {
     pub(crate) fn on_ended(
         &mut self,
         call_id: CallId,
-        result: Result<Answer, Failure>,
+        (result, shown): (Result<Answer, Failure>, Shown),
         now: Now,
     ) -> &'static str {
         let Some(open) = self.live.open.take_if(|open| open.call_id == call_id) else {
             return "stale_answer";
         };
-        self.live.story.end(result.as_ref().err(), now);
         if open.rpc == Rpc::Verify {
+            self.live
+                .story
+                .end(result.as_ref().err().map(|failure| &failure.problem), now);
             self.on_verified(result, now);
             return "verify_result";
         }
         let Phase::InFlight(flight) = self.record.phase.clone() else {
             return "stale_answer";
         };
-        match result {
-            Ok(answer) => self.on_done(&flight, answer, now),
-            Err(failure) => self.on_failure(&flight, failure, now),
+        let abilities = self.abilities().unwrap_or_default();
+        let finding = evidence::weigh(flight.rpc, &self.record, abilities, (result, shown));
+        self.live.story.end(finding.problem(), now);
+        self.on_finding(&flight, finding, now);
+        flight.rpc.result_label()
+    }
+
+    fn on_finding(&mut self, flight: &InFlight, finding: Finding, now: Now) {
+        if finding.problem().is_none() {
+            self.live.unverified = None;
         }
-        result_label(flight.rpc)
+        match finding {
+            Finding::Created(created) => self.on_created(created, now),
+            Finding::Attached(context) => {
+                if let Some(created) = flight.from.created() {
+                    self.settle(Settled::NodeReady(created.clone(), context));
+                }
+            }
+            Finding::Expanded(expanded) => self.on_expanded(flight, expanded),
+            Finding::Done(there) => self.on_done(flight, there, now),
+            Finding::Failed(failure) => self.on_failure(flight, failure, now),
+            // Said to be up and not seen: whatever was done is undone by the inverse call.
+            Finding::NotUp(problem) => self.climb_failed(flight, problem, true, now),
+            Finding::NotDown(problem) => self.repeat(problem, now),
+            Finding::Others(problem) => self.fail_creation(problem, now),
+            Finding::Unfit(created, problem) => self.keep_unfit(created, problem, now),
+            Finding::Short(has, problem) => self.on_short_growth(flight, has, problem, now),
+        }
+    }
+
+    fn on_created(&mut self, created: Created, now: Now) {
+        self.record.known = Known::Yes;
+        self.settle(Settled::Created(created));
+        if !self.record.deleting() {
+            self.end_operation(Outcome::Finished, now);
+        }
     }
 
     fn on_verified(&mut self, result: Result<Answer, Failure>, now: Now) {
@@ -110,31 +142,28 @@ impl Volume {
         }
     }
 
-    fn on_done(&mut self, flight: &InFlight, answer: Answer, now: Now) {
-        self.live.unverified = None;
-        match (flight.rpc, answer) {
-            (Rpc::Create, Answer::Created(created)) => {
-                self.record.known = Known::Yes;
-                self.settle(Settled::Created(created));
-                if !self.record.deleting() {
-                    self.end_operation(Outcome::Finished, now);
-                }
-            }
-            (Rpc::Attach, Answer::Attached(context)) => {
-                if let Some(created) = flight.from.created() {
-                    self.settle(Settled::NodeReady(created.clone(), context));
-                }
-            }
-            (Rpc::ControllerExpand(asked), Answer::Expanded(expanded)) => {
-                self.on_expanded(flight, asked, expanded);
-            }
-            (Rpc::NodeExpand(_), Answer::Expanded(_) | Answer::Done) => {
+    /// What was made is not what was asked for. It stays, named, until somebody has it deleted: a
+    /// class that fixes one share answers with somebody's data, so nothing is undone by itself.
+    fn keep_unfit(&mut self, created: Created, problem: Problem, now: Now) {
+        self.live.told.clear();
+        self.fail_holders(&problem);
+        self.record.known = Known::Yes;
+        self.settle(Settled::Created(created));
+        self.record.unfit = Some(problem.clone());
+        // Also a deletion that has overtaken the creation: whoever asked for it has not seen what
+        // it would delete.
+        self.end_operation(Outcome::Failed(problem), now);
+    }
+
+    fn on_done(&mut self, flight: &InFlight, there: There, now: Now) {
+        match flight.rpc {
+            Rpc::NodeExpand(_) => {
                 self.record.node_expand_due = None;
                 self.settle(flight.from.clone());
             }
-            (Rpc::Delete, _) => self.on_deleted(now),
-            (rpc, answer) => {
-                self.note_mount(rpc, answer == Answer::Placed { mounted: true });
+            Rpc::Delete => self.on_deleted(now),
+            rpc => {
+                self.note_mount(rpc, there);
                 let abilities = self.abilities().unwrap_or_default();
                 if let Some(settled) = plan::settle_down(rpc, &flight.from, abilities) {
                     self.settle(settled);
@@ -143,17 +172,29 @@ impl Volume {
         }
     }
 
-    fn on_expanded(&mut self, flight: &InFlight, asked: sutler_ids::Bytes, expanded: Expanded) {
+    fn on_expanded(&mut self, flight: &InFlight, expanded: Expanded) {
         let mut from = flight.from.clone();
         if let Some(created) = from.created_mut() {
-            // An answer below what was asked for would make us ask for ever.
-            created.capacity = expanded.capacity.max(asked);
+            created.capacity = expanded.capacity;
         }
         if expanded.node_expansion_required {
-            self.record.node_expand_due = Some(asked);
+            self.record.node_expand_due = Some(expanded.capacity);
             self.live.node_expand_failed = false;
         }
         self.settle(from);
+    }
+
+    /// The growth has failed, and the volume has the size that it has.
+    fn on_short_growth(&mut self, flight: &InFlight, has: Bytes, problem: Problem, now: Now) {
+        let mut from = flight.from.clone();
+        if let Some(created) = from.created_mut() {
+            created.capacity = created.capacity.max(has);
+        }
+        self.settle(from);
+        self.live.problem = Some(problem.clone());
+        if !self.record.deleting() {
+            self.end_operation(Outcome::Failed(problem), now);
+        }
     }
 
     fn on_failure(&mut self, flight: &InFlight, failure: Failure, now: Now) {
@@ -178,6 +219,11 @@ impl Volume {
 
     fn doubt(&mut self, problem: Problem, now: Now) {
         self.live.doubt_since.get_or_insert(now.wall);
+        self.repeat(problem, now);
+    }
+
+    /// The same call again, soon at first: a mount may go a moment after the plugin has answered.
+    fn repeat(&mut self, problem: Problem, now: Now) {
         self.live.problem = Some(problem);
         self.live.attempt = self.live.attempt.saturating_add(1);
         self.retry_later(self.backoff_ms(), now);
@@ -239,7 +285,11 @@ impl Volume {
         // is too large, so that refusal proves nothing.
         let in_doubt = self.live.doubt_since.is_some() || failure.verdict == Verdict::Exhausted;
         self.live.verify_due |= failure.verdict == Verdict::NotFound;
-        self.fail_holders(&failure.problem);
+        self.climb_failed(flight, failure.problem, in_doubt, now);
+    }
+
+    fn climb_failed(&mut self, flight: &InFlight, problem: Problem, in_doubt: bool, now: Now) {
+        self.fail_holders(&problem);
         // An earlier attempt may have done it: come down by the inverse call. Whoever still wants
         // it (a holder of before a restart, who is not told) gets it by a new climb.
         let back = match in_doubt {
@@ -250,7 +300,7 @@ impl Volume {
         // Holders of before a restart are not known to wait and stay: without a pause the same call
         // would be made and refused for ever.
         if !self.record.holders.is_empty() {
-            self.wait_slowly(failure.problem, now);
+            self.wait_slowly(problem, now);
         }
     }
 
@@ -278,7 +328,7 @@ impl Volume {
         if failure.verdict != Verdict::NotFound {
             return self.wait_slowly(failure.problem, now);
         }
-        self.note_mount(flight.rpc, false);
+        self.note_mount(flight.rpc, There::No);
         let abilities = self.abilities().unwrap_or_default();
         if let Some(settled) = plan::settle_down(flight.rpc, &flight.from, abilities) {
             self.settle(settled);
@@ -344,8 +394,16 @@ impl Volume {
             operation_uuid,
             volume_id: self.record.spec.volume_id,
             outcome: ended.outcome.clone(),
+            left_behind: self.left_behind(),
             at: ended.at,
         })
+    }
+
+    /// What a failed creation has made, and only a deletion ends.
+    fn left_behind(&self) -> Option<String> {
+        let unfit = self.record.unfit.as_ref();
+        let created = unfit.and_then(|_| self.record.created());
+        created.map(|created| created.csi_volume_id.clone())
     }
 
     /// Gives the outcomes of all operations whose end the record keeps, oldest first.
@@ -354,21 +412,5 @@ impl Volume {
         uuids
             .filter_map(|uuid| self.operation_report(uuid))
             .collect()
-    }
-}
-
-const fn result_label(rpc: Rpc) -> &'static str {
-    match rpc {
-        Rpc::Create => "create_result",
-        Rpc::Delete => "delete_result",
-        Rpc::Attach => "attach_result",
-        Rpc::Detach => "detach_result",
-        Rpc::Stage => "stage_result",
-        Rpc::Unstage => "unstage_result",
-        Rpc::Publish => "publish_result",
-        Rpc::Unpublish => "unpublish_result",
-        Rpc::ControllerExpand(_) => "controller_expand_result",
-        Rpc::NodeExpand(_) => "node_expand_result",
-        Rpc::Verify => "verify_result",
     }
 }

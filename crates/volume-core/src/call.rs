@@ -68,6 +68,40 @@ impl Rpc {
             Self::Verify => "verify",
         }
     }
+
+    /// Names the record that the call is about to be made, as failpoints spell it.
+    pub(crate) const fn intent_label(self) -> &'static str {
+        match self {
+            Self::Create => "create_intent",
+            Self::Delete => "delete_intent",
+            Self::Attach => "attach_intent",
+            Self::Detach => "detach_intent",
+            Self::Stage => "stage_intent",
+            Self::Unstage => "unstage_intent",
+            Self::Publish => "publish_intent",
+            Self::Unpublish => "unpublish_intent",
+            Self::ControllerExpand(_) => "controller_expand_intent",
+            Self::NodeExpand(_) => "node_expand_intent",
+            Self::Verify => "verify_intent",
+        }
+    }
+
+    /// Names the record of its end, as failpoints spell it.
+    pub(crate) const fn result_label(self) -> &'static str {
+        match self {
+            Self::Create => "create_result",
+            Self::Delete => "delete_result",
+            Self::Attach => "attach_result",
+            Self::Detach => "detach_result",
+            Self::Stage => "stage_result",
+            Self::Unstage => "unstage_result",
+            Self::Publish => "publish_result",
+            Self::Unpublish => "unpublish_result",
+            Self::ControllerExpand(_) => "controller_expand_result",
+            Self::NodeExpand(_) => "node_expand_result",
+            Self::Verify => "verify_result",
+        }
+    }
 }
 
 /// What a plugin can do, as far as a volume's life depends on it.
@@ -85,4 +119,6 @@ pub struct Abilities {
     pub expands_online: bool,
     /// SINGLE_NODE_MULTI_WRITER: the plugin knows the newer single-node access modes.
     pub single_node_modes: bool,
+    /// Its definition says that what it publishes is no mount: its word is all there is.
+    pub mounts_nothing: bool,
 }

@@ -1,12 +1,12 @@
 //! What goes into a volume's machine and what comes out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sutler_api::agent::{OperationReport, VolumeOperation};
 use sutler_api::volume::VolumeSpec;
 use sutler_ids::Boottime;
-use sutler_ids::TaskId;
 use sutler_ids::{Bytes, Problem};
+use sutler_ids::{TaskId, VolumeName};
 
 use crate::call::{Abilities, Rpc};
 use crate::record::{Created, PublishContext, VolumeRecord};
@@ -26,6 +26,9 @@ pub struct Call {
     pub created: Option<Created>,
     /// What its attachment returned.
     pub publish_context: PublishContext,
+    /// The driver's word for this node, for an attach and a detach: the one with which the volume
+    /// was attached, whatever the driver calls the node by now.
+    pub csi_node_id: String,
     /// What the plugin can do; decides the access mode, and whether a publish names the
     /// staging path.
     pub abilities: Abilities,
@@ -62,18 +65,47 @@ pub enum Seen {
     NotKnown(Problem),
 }
 
+/// Keys and values of one place, as drivers name them.
+pub type Segments = BTreeMap<String, String>;
+
+/// What a plugin says that it has made, and what else is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// The plugin's identity of it.
+    pub csi_volume_id: String,
+    /// The driver, by its own name.
+    pub driver: String,
+    /// Its size, if the plugin has told one.
+    pub capacity: Option<Bytes>,
+    pub volume_context: BTreeMap<String, String>,
+    /// Where it can be reached; from everywhere if that is empty.
+    pub topology: Vec<Segments>,
+    /// Where this node is, in the driver's words; empty if it has none.
+    pub here: Segments,
+    /// Another volume of the books with the same identity at the same driver.
+    pub also: Option<VolumeName>,
+}
+
+/// What the kernel shows at the place of a call, asked right after the plugin has answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shown {
+    /// The call has no place, or its answer needs no proof.
+    NotAsked,
+    /// A mount is there; of a block volume that was published, perhaps a device.
+    Mounted(String),
+    /// Nothing is mounted there.
+    Nothing(String),
+    /// The kernel has not said.
+    NotKnown(Problem),
+}
+
 /// A definite good answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// Done; nothing to tell.
     Done,
-    /// To Stage and Publish: whether the host now shows a mount (or a device) there. Some
-    /// plugins mount nothing.
-    Placed {
-        /// Whether it does.
-        mounted: bool,
-    },
-    Created(Created),
+    /// To Create: what the plugin says that it has made.
+    Made(Made),
     Attached(PublishContext),
     /// To an expansion.
     Expanded(Expanded),
@@ -121,19 +153,42 @@ pub enum Event {
     /// These tasks exist; every other holder is released.
     RetainHolders(BTreeSet<TaskId>),
     /// The plugin answers.
-    PluginUp(Abilities),
+    PluginUp {
+        abilities: Abilities,
+        /// What it calls this node.
+        csi_node_id: String,
+    },
     /// The plugin does not answer.
     PluginDown,
     /// A call has ended.
     Ended {
         call_id: CallId,
-        /// How.
+        /// What the plugin says.
         result: Result<Answer, Failure>,
+        /// What the kernel says.
+        shown: Shown,
     },
+    /// A mount that is in use is to be looked at: it may have died.
+    Watch,
     /// What [`Effect::Look`] has seen.
     Looked { call_id: CallId, seen: Seen },
     /// The time that was asked for has come.
     Due,
+}
+
+impl Event {
+    /// Names what follows for the record, as failpoints spell it.
+    pub(crate) const fn label(&self) -> &'static str {
+        match self {
+            Self::Operation(_) => "operation",
+            Self::Acquire { .. } | Self::Release { .. } | Self::RetainHolders(_) => "holders",
+            Self::PluginUp { .. } | Self::PluginDown => "plugin",
+            Self::Ended { .. } => "ended",
+            Self::Watch => "watch",
+            Self::Looked { .. } => "looked",
+            Self::Due => "due",
+        }
+    }
 }
 
 /// Something to do, after the step's record is durable.

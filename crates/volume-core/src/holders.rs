@@ -1,5 +1,7 @@
 //! Who may hold a volume: one writer, any number of readers, on one node.
 
+use std::collections::BTreeSet;
+
 use sutler_ids::TaskId;
 use sutler_ids::{ErrorKind, Problem, SaidBy};
 
@@ -30,9 +32,26 @@ impl Volume {
         self.live.retry_at = None;
     }
 
+    pub(crate) fn on_release(&mut self, task_id: TaskId) {
+        self.record.holders.remove(&task_id);
+        self.live.told.remove(&task_id);
+        self.live.leaving.insert(task_id);
+        self.live.retry_at = None;
+        self.look_after_release();
+    }
+
+    pub(crate) fn retain_holders(&mut self, tasks: &BTreeSet<TaskId>) {
+        let holders = &mut self.record.holders;
+        holders.retain(|task_id, _| tasks.contains(task_id));
+        self.look_after_release();
+    }
+
     fn acquire_refused(&self, read_only: bool) -> Option<Problem> {
         let name = &self.record.spec.name;
         if let Phase::Failed(problem) = &self.record.phase {
+            return Some(problem.clone());
+        }
+        if let Some(problem) = &self.record.unfit {
             return Some(problem.clone());
         }
         if self.record.deleting() || self.record.phase == Phase::Gone {

@@ -19,9 +19,11 @@
 mod answer;
 mod call;
 mod event;
+mod evidence;
 mod holders;
 mod look;
 mod machine;
+mod node_id;
 mod plan;
 mod record;
 mod story;
@@ -31,7 +33,8 @@ mod told;
 
 pub use call::{Abilities, Rpc};
 pub use event::{
-    Answer, Call, CallId, Denied, Effect, Event, Expanded, Failure, Mount, Seen, Step, Verdict,
+    Answer, Call, CallId, Denied, Effect, Event, Expanded, Failure, Made, Mount, Seen, Segments,
+    Shown, Step, Verdict,
 };
 pub use machine::Volume;
 pub use record::{

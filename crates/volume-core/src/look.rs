@@ -25,6 +25,7 @@ use sutler_ids::{Boottime, Now};
 
 use crate::call::Rpc;
 use crate::event::{CallId, Effect, Mount, Seen};
+use crate::evidence::There;
 use crate::machine::Volume;
 use crate::plan::{self, Goal};
 use crate::record::{Phase, Settled};
@@ -143,6 +144,14 @@ impl Volume {
         }
     }
 
+    /// Has a mount that is in use looked at again.
+    pub(crate) fn watch_mount(&mut self) {
+        let published = matches!(&self.record.phase, Phase::Settled(Settled::Published(..)));
+        if published && self.live.look == Look::Trusted {
+            self.live.look = Look::Due;
+        }
+    }
+
     /// Looks at once after somebody has let go: what was in its way may now be done.
     pub(crate) fn look_after_release(&mut self) {
         if matches!(self.live.look, Look::Later { .. }) {
@@ -173,16 +182,20 @@ impl Volume {
     }
 
     /// Notes what a good answer says of the volume's mounts.
-    pub(crate) fn note_mount(&mut self, rpc: Rpc, mounted: bool) {
+    pub(crate) fn note_mount(&mut self, rpc: Rpc, there: There) {
+        let made = match there {
+            There::Yes | There::No => Look::Trusted,
+            There::Perhaps => Look::Due,
+        };
         let mounts = &mut self.record.mounts;
         self.live.look = match rpc {
             Rpc::Stage => {
-                mounts.staging = mounted;
-                Look::Trusted
+                mounts.staging = there != There::No;
+                made
             }
             Rpc::Publish => {
-                mounts.target = mounted;
-                Look::Trusted
+                mounts.target = there != There::No;
+                made
             }
             Rpc::Unpublish => {
                 mounts.target = false;

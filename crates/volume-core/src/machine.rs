@@ -28,6 +28,8 @@ pub struct Volume {
 pub(crate) struct Live {
     /// What the plugin can do, while it answers.
     pub(crate) up: Option<Abilities>,
+    /// What the plugin has called this node when it last came up.
+    pub(crate) csi_node_id: String,
     pub(crate) open: Option<Open>,
     pub(crate) last_call: u64,
     pub(crate) attempt: u32,
@@ -85,6 +87,8 @@ impl Volume {
             abilities: None,
             node_expand_due: None,
             mounts: Mounts::default(),
+            attached_as: None,
+            unfit: None,
             boot_id: boot_id.to_owned(),
             since: now.wall,
         };
@@ -164,7 +168,7 @@ impl Volume {
         // A new open call is what the record is about, whatever led to it.
         let cause = match (&self.record.phase, &before.phase) {
             (Phase::InFlight(now), Phase::InFlight(old)) if now == old => cause,
-            (Phase::InFlight(flight), _) => intent_label(flight.rpc),
+            (Phase::InFlight(flight), _) => flight.rpc.intent_label(),
             (Phase::Settled(_) | Phase::Failed(_) | Phase::Gone, _) => cause,
         };
         Step {
@@ -174,50 +178,34 @@ impl Volume {
         }
     }
 
+    /// Changes what the event says, and names the change as failpoints do.
     fn take(&mut self, event: Event, now: Now) -> Result<&'static str, Denied> {
+        let label = event.label();
         match event {
-            Event::Operation(operation) => {
-                self.on_operation(operation, now)?;
-                Ok("operation")
-            }
-            Event::Acquire { task_id, read_only } => {
-                self.on_acquire(task_id, read_only);
-                Ok("holders")
-            }
-            Event::Release { task_id } => {
-                self.record.holders.remove(&task_id);
-                self.live.told.remove(&task_id);
-                self.live.leaving.insert(task_id);
-                self.live.retry_at = None;
-                self.look_after_release();
-                Ok("holders")
-            }
-            Event::RetainHolders(tasks) => {
-                self.record
-                    .holders
-                    .retain(|task_id, _| tasks.contains(task_id));
-                self.look_after_release();
-                Ok("holders")
-            }
-            Event::PluginUp(abilities) => {
-                self.on_plugin_up(abilities);
-                Ok("plugin")
-            }
-            Event::PluginDown => {
-                self.live.up = None;
-                Ok("plugin")
-            }
-            Event::Ended { call_id, result } => Ok(self.on_ended(call_id, result, now)),
-            Event::Looked { call_id, seen } => {
-                self.on_looked(call_id, seen, now);
-                Ok("looked")
-            }
-            Event::Due => {
-                if self.live.retry_at.is_some_and(|at| at <= now.boottime) {
-                    self.live.retry_at = None;
-                }
-                Ok("due")
-            }
+            Event::Operation(operation) => self.on_operation(operation, now)?,
+            Event::Acquire { task_id, read_only } => self.on_acquire(task_id, read_only),
+            Event::Release { task_id } => self.on_release(task_id),
+            Event::RetainHolders(tasks) => self.retain_holders(&tasks),
+            Event::PluginUp {
+                abilities,
+                csi_node_id,
+            } => self.on_plugin_up(abilities, csi_node_id, now),
+            Event::PluginDown => self.live.up = None,
+            Event::Ended {
+                call_id,
+                result,
+                shown,
+            } => return Ok(self.on_ended(call_id, (result, shown), now)),
+            Event::Watch => self.watch_mount(),
+            Event::Looked { call_id, seen } => self.on_looked(call_id, seen, now),
+            Event::Due => self.on_due(now),
+        }
+        Ok(label)
+    }
+
+    fn on_due(&mut self, now: Now) {
+        if self.live.retry_at.is_some_and(|at| at <= now.boottime) {
+            self.live.retry_at = None;
         }
     }
 
@@ -263,6 +251,9 @@ impl Volume {
     }
 
     fn check_grow(&self) -> Result<(), Denied> {
+        if let Some(problem) = &self.record.unfit {
+            return Err(Denied::Unable(problem.what.clone()));
+        }
         if let Some(pending) = &self.record.pending {
             return Err(Denied::Busy(pending.operation_uuid.to_string()));
         }
@@ -297,8 +288,12 @@ impl Volume {
         Ok(())
     }
 
-    fn on_plugin_up(&mut self, abilities: Abilities) {
+    fn on_plugin_up(&mut self, abilities: Abilities, csi_node_id: String, now: Now) {
         self.live.up = Some(abilities);
+        self.note_node_id(&csi_node_id, now);
+        self.live.csi_node_id = csi_node_id;
+        // Its mounts may have died with the former process.
+        self.watch_mount();
         self.live.retry_at = None;
         self.live.attempt = 0;
         self.live.verify_due = self.record.created().is_some();
@@ -370,6 +365,9 @@ impl Volume {
             from: from.clone(),
             since: now.wall,
         });
+        if rpc == Rpc::Attach {
+            self.record.attached_as = Some(self.live.csi_node_id.clone());
+        }
         self.live.attempt = 0;
         self.live.doubt_since = None;
         self.call(rpc, now);
@@ -396,7 +394,9 @@ impl Volume {
                     }
                     return;
                 }
+                // A node that cannot grow file systems is not waited for.
                 let fs_waits = self.record.node_expand_due.is_some()
+                    && abilities.expands_node
                     && settled.on_host()
                     && !self.live.node_expand_failed;
                 if !fs_waits {
@@ -431,6 +431,7 @@ impl Volume {
             spec: self.record.spec.clone(),
             created: base.and_then(Settled::created).cloned(),
             publish_context: base.map(Settled::context).unwrap_or_default(),
+            csi_node_id: self.csi_node_id_for(rpc),
             abilities: self.abilities().unwrap_or_default(),
         };
         self.live.effects.push(Effect::Call(Box::new(call)));
@@ -464,20 +465,4 @@ fn interrupted(rpc: Rpc) -> Problem {
             rpc.csi_name()
         ),
     )
-}
-
-const fn intent_label(rpc: Rpc) -> &'static str {
-    match rpc {
-        Rpc::Create => "create_intent",
-        Rpc::Delete => "delete_intent",
-        Rpc::Attach => "attach_intent",
-        Rpc::Detach => "detach_intent",
-        Rpc::Stage => "stage_intent",
-        Rpc::Unstage => "unstage_intent",
-        Rpc::Publish => "publish_intent",
-        Rpc::Unpublish => "unpublish_intent",
-        Rpc::ControllerExpand(_) => "controller_expand_intent",
-        Rpc::NodeExpand(_) => "node_expand_intent",
-        Rpc::Verify => "verify_intent",
-    }
 }

@@ -23,6 +23,8 @@ pub struct Created {
     pub capacity: Bytes,
     /// Passed back in later calls, unchanged. Treated as secret when printed elsewhere.
     pub volume_context: BTreeMap<String, String>,
+    /// The driver that has made it, by its own name: no two volumes of one have one identity.
+    pub driver: String,
 }
 
 /// What an attach returned, for the calls on the node. Belongs to one attachment.
@@ -73,6 +75,14 @@ impl Settled {
             | Self::VolReady(_, context)
             | Self::Published(_, context) => context.clone(),
         }
+    }
+
+    /// Tells whether it is above the rung of attaching; also of a plugin without that rung.
+    pub(crate) const fn is_attached(&self) -> bool {
+        matches!(
+            self,
+            Self::NodeReady(..) | Self::VolReady(..) | Self::Published(..)
+        )
     }
 
     /// Tells whether something of the volume is on this host's mount table.
@@ -142,7 +152,8 @@ pub struct Ended {
 }
 
 /// Which of a volume's places were a mount point, or a device, when the plugin had made them.
-/// Only what was seen then is missed later: a plugin need not mount anything.
+/// Only what was seen then is missed later: a plugin need not mount anything to stage, and one
+/// whose definition says so nothing to publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Mounts {
     /// The place where it is staged.
@@ -173,6 +184,11 @@ pub struct VolumeRecord {
     /// What the host showed when the present staging and publication were made.
     #[serde(default)]
     pub mounts: Mounts,
+    /// The driver's word for this node when the present attachment was begun.
+    pub attached_as: Option<String>,
+    /// Why what was made must not be used, though it is there: its creation failed. Only its
+    /// deletion is left.
+    pub unfit: Option<Problem>,
     /// The boot during which mounts were made; another boot has none of them.
     pub boot_id: String,
     /// When the state that users see last changed.

@@ -3,11 +3,10 @@
 use std::collections::VecDeque;
 
 use sutler_api::volume::{VolumeState, WhyMark, WhyStep};
-use sutler_ids::{Boottime, Now};
+use sutler_ids::{Boottime, Now, Problem};
 
 use crate::STORY_STEPS_MAX;
 use crate::call::Rpc;
-use crate::event::Failure;
 
 /// What has happened to a volume since this process started.
 #[derive(Debug, Default)]
@@ -57,7 +56,7 @@ impl Story {
         });
     }
 
-    pub(crate) fn end(&mut self, failure: Option<&Failure>, now: Now) {
+    pub(crate) fn end(&mut self, problem: Option<&Problem>, now: Now) {
         let Some(last) = self
             .steps
             .iter_mut()
@@ -68,15 +67,11 @@ impl Story {
         };
         let took = self.begun.take().map(|begun| now.boottime.since(begun));
         last.took_ms = took.map(|took| took.as_millis().try_into().unwrap_or(u64::MAX));
-        match failure {
+        match problem {
             None => last.mark = WhyMark::Done,
-            Some(failure) => {
+            Some(problem) => {
                 last.mark = WhyMark::Failed;
-                let said = failure
-                    .problem
-                    .raw
-                    .as_ref()
-                    .unwrap_or(&failure.problem.what);
+                let said = problem.raw.as_ref().unwrap_or(&problem.what);
                 last.text = format!("{}: {said}", last.text);
             }
         }

@@ -1,6 +1,7 @@
 //! Laws of a volume's life: tables, crashes at every step, random histories.
 
 mod crash;
+mod lies;
 mod random;
 mod table;
-mod world;
+pub(crate) mod world;

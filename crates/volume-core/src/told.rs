@@ -89,6 +89,9 @@ impl Volume {
         if self.live.doubt_since.is_some() {
             return VolumeState::Uncertain;
         }
+        if self.record.unfit.is_some() && !self.record.deleting() {
+            return VolumeState::Failed;
+        }
         match &self.record.phase {
             Phase::Failed(_) => VolumeState::Failed,
             Phase::Gone => VolumeState::Deleting,
@@ -129,6 +132,14 @@ impl Volume {
     /// Gives what is wrong with the volume, if something is.
     pub fn problem(&self) -> Option<Problem> {
         if let Phase::Failed(problem) = &self.record.phase {
+            return Some(problem.clone());
+        }
+        if let Some(problem) = self
+            .record
+            .unfit
+            .as_ref()
+            .filter(|_| !self.record.deleting())
+        {
             return Some(problem.clone());
         }
         if matches!(self.record.known, Known::No { .. }) && !self.record.deleting() {

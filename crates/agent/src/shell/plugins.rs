@@ -247,6 +247,7 @@ impl Shell {
             facts: (*talk.facts).clone(),
             lanes: definition.lanes,
             pre_create_target: definition.pre_create_target,
+            mounts_volumes: definition.mounts_volumes,
             call_timeout: definition.call_timeout().unwrap_or(CALL_DEFAULT),
             secrets: definition.secrets.clone(),
         };

@@ -142,7 +142,7 @@ fn a_start_whose_trace_a_power_cut_took_is_not_repeated() {
 async fn as_of_an_earlier_boot(journal: std::path::PathBuf) {
     let schema = Schema {
         kind: "agent",
-        version: 1,
+        version: 2,
     };
     let store = Store::open(&journal, schema).expect("the agent has ended");
     let (key, value) = store.load(Table("tasks")).expect("tasks").records.remove(0);
@@ -169,7 +169,7 @@ fn an_agent_that_forgot_who_it_is_refuses_and_changes_nothing() {
     world.run(async {
         let schema = Schema {
             kind: "agent",
-            version: 1,
+            version: 2,
         };
         let store = Store::open(&journal, schema).expect("the agent has ended");
         let mut batch = Batch::new();

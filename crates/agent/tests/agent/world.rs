@@ -194,6 +194,8 @@ impl World {
             sutler_api::definition::Args::All(vec!["sh".into(), "-c".into(), script.into()]);
         definition.startup_timeout = "1s".to_owned();
         definition.stop_timeout = "1s".to_owned();
+        // The fake makes folders.
+        definition.mounts_volumes = false;
         let definition = definition.checked(&BTreeMap::new()).expect("a definition");
         let name = definition.checked_name().clone();
         DesiredPlugin {

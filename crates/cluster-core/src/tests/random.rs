@@ -233,6 +233,7 @@ impl Run {
                         true => Outcome::Finished,
                         false => Outcome::Failed(Problem::new(ErrorKind::Internal, "no")),
                     },
+                    left_behind: None,
                     at: world.now.wall,
                 };
                 world

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use sutler_api::agent::{Outcome, ToAgent, Update, VolumeAct, VolumeReport};
+use sutler_api::agent::{OperationReport, Outcome, ToAgent, Update, VolumeAct, VolumeReport};
 use sutler_api::definition::PluginDefinition;
 use sutler_api::operation::OperationState;
 use sutler_api::plugin::PluginState;
@@ -635,4 +635,53 @@ fn a_node_that_was_away_hears_of_a_creation_before_its_deletion() {
         matches!(&acts[..], [VolumeAct::Create(_), VolumeAct::Delete]),
         "{acts:?}"
     );
+}
+
+#[test]
+fn what_a_failed_creation_has_left_behind_is_deleted_by_the_full_word_alone() {
+    let (mut world, a) = World::with_local();
+    let uuid = world.create("short", GIB).unwrap();
+    let id = VolumeId::new(uuid.uuid());
+    let why = Problem::new(ErrorKind::Conflict, "made too small");
+    let failed = |world: &World, operation_uuid| OperationReport {
+        operation_uuid,
+        volume_id: id,
+        outcome: Outcome::Failed(why.clone()),
+        left_behind: Some("fake-7".to_owned()),
+        at: world.now.wall,
+    };
+    let report = failed(&world, uuid);
+    world.report_operation(a, report);
+    assert_eq!(world.volume("short").state, VolumeState::Failed);
+    let refused = world.remove("short", false).unwrap_err();
+    assert!(refused.what.contains("has fake-7 for it"), "{refused}");
+    assert!(refused.hint.unwrap().contains("rm short --purge"));
+    world.sent.clear();
+    let deletion = accepted(world.remove("short", true).unwrap());
+    assert_eq!(world.sent_words(), ["operation delete"]);
+    // A deletion that fails makes it no better.
+    let report = failed(&world, deletion);
+    world.report_operation(a, report);
+    assert_eq!(world.volume("short").state, VolumeState::Failed);
+    let again = accepted(world.remove("short", true).unwrap());
+    world.end(a, again, id, Outcome::Finished);
+    assert!(world.books.volume(&"short".parse().unwrap()).is_err());
+}
+
+#[test]
+fn a_deletion_that_overtook_a_bad_creation_ends_with_what_was_left_behind() {
+    let (mut world, a) = World::with_local();
+    let uuid = world.create("short", GIB).unwrap();
+    let deletion = accepted(world.remove("short", true).unwrap());
+    let report = OperationReport {
+        operation_uuid: deletion,
+        volume_id: VolumeId::new(uuid.uuid()),
+        outcome: Outcome::Failed(Problem::new(ErrorKind::Conflict, "made too small")),
+        left_behind: Some("fake-7".to_owned()),
+        at: world.now.wall,
+    };
+    world.report_operation(a, report);
+    assert_eq!(world.volume("short").state, VolumeState::Failed);
+    let refused = world.remove("short", false).unwrap_err();
+    assert!(refused.what.contains("fake-7"), "{refused}");
 }

@@ -264,13 +264,20 @@ impl World {
     }
 
     pub fn end(&mut self, on: AgentId, uuid: OperationUuid, volume: VolumeId, outcome: Outcome) {
-        let at = self.now.wall;
-        let report = OperationReport {
-            operation_uuid: uuid,
-            volume_id: volume,
-            outcome,
-            at,
-        };
+        let left_behind = None;
+        self.report_operation(
+            on,
+            OperationReport {
+                operation_uuid: uuid,
+                volume_id: volume,
+                outcome,
+                left_behind,
+                at: self.now.wall,
+            },
+        );
+    }
+
+    pub fn report_operation(&mut self, on: AgentId, report: OperationReport) {
         self.updates(on, vec![Update::Operation(report)]).unwrap();
     }
 

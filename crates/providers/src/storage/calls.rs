@@ -1,21 +1,20 @@
 //! From a call of a volume's machine to the wire and back. Thin: one call, one end.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sutler_api::volume::AccessType;
 use sutler_csi::{
-    AccessMode, Capability, CapacityRange, CsiError, LaneKind, Lanes, Secrets, call as args,
+    AccessMode, Capability, CapacityRange, CsiError, LaneKind, Lanes, Secrets, Topology,
+    call as args,
 };
-use sutler_host::mounts::is_root_of_mount;
 use sutler_ids::VolumeId;
 use sutler_ids::{Bytes, ErrorKind, Problem};
-use sutler_volume_core::{Answer, Call, CallId, Created, Expanded, Failure, Mount, Rpc, Verdict};
+use sutler_volume_core::{Answer, Call, CallId, Expanded, Failure, Made, Rpc, Shown, Verdict};
 
 use super::host_state::VolumePaths;
-use super::says::{folder_failure, problem, still_mounted, verdict};
+use super::says::{folder_failure, in_the_way, problem, verdict};
 use super::{PluginUp, secrets};
 
 /// Longest wait for the answer to a question that changes nothing: it holds a lane that calls
@@ -30,7 +29,10 @@ const LIST_PAGE_ENTRIES: u32 = 256;
 pub(crate) struct CallEnded {
     pub(crate) volume_id: VolumeId,
     pub(crate) call_id: CallId,
+    /// What the plugin says.
     pub(crate) result: Result<Answer, Failure>,
+    /// What the kernel says.
+    pub(crate) shown: Shown,
 }
 
 /// A plugin with its waiting line.
@@ -45,7 +47,8 @@ pub(crate) struct Job {
     pub(crate) plugin: Arc<Plugin>,
     pub(crate) call: Call,
     pub(crate) paths: VolumePaths,
-    /// Ids of the plugin's volumes that the books have; for finding ones they don't.
+    /// Ids of the plugin's volumes that the books have; for finding ones they don't. Gathered
+    /// for a question about a volume that was not made, and empty for every other call.
     pub(crate) booked: BTreeSet<String>,
 }
 
@@ -54,20 +57,23 @@ impl Job {
     pub(crate) async fn run(self) -> CallEnded {
         let label = self.call.rpc.label();
         let volume_id = self.call.spec.volume_id;
-        let result = match self.enter().await {
+        let (result, shown) = match self.enter().await {
             Ok(_permit) => {
                 sutler_telemetry::failpoint::hit(&format!("agent.volume.call.{label}.before"));
                 let result = self.make().await;
+                let shown = self.shown_after(&result).await;
+                self.tidy_folders(&result, &shown);
                 sutler_telemetry::failpoint::hit(&format!("agent.volume.call.{label}.after"));
-                result
+                (result, shown)
             }
-            Err(failure) => Err(failure),
+            Err(failure) => (Err(failure), Shown::NotAsked),
         };
         log_end(&self, &result);
         CallEnded {
             volume_id,
             call_id: self.call.call_id,
             result,
+            shown,
         }
     }
 
@@ -115,7 +121,6 @@ impl Job {
     }
 
     async fn create(&self, secrets: Secrets) -> Result<Answer, Failure> {
-        let spec = &self.call.spec;
         let facts = &self.plugin.up.facts;
         if !facts.creates_volumes() {
             let what = format!("plugin {} cannot create volumes", self.plugin.name);
@@ -125,10 +130,29 @@ impl Job {
                 problem,
             });
         }
+        let request = self.create_request(secrets);
+        let client = &self.plugin.up.client;
+        let made = client
+            .create_volume(&request, self.deadline())
+            .await
+            .map_err(self.says())?;
+        Ok(Answer::Made(Made {
+            csi_volume_id: made.volume_id,
+            driver: facts.name.clone(),
+            capacity: made.capacity_bytes.filter(|n| *n > 0).map(Bytes),
+            volume_context: made.context.reveal().clone(),
+            topology: made.topology.into_iter().map(|place| place.0).collect(),
+            here: self.here().unwrap_or_default().0,
+            // Only the books know.
+            also: None,
+        }))
+    }
+
+    fn create_request(&self, secrets: Secrets) -> args::CreateVolume {
+        let spec = &self.call.spec;
         // The volume must be reachable from this node, which owns it.
-        let here = facts.node.as_ref().filter(|_| facts.has_topology());
-        let requisite: Vec<_> = here.map(|node| node.topology.clone()).into_iter().collect();
-        let request = args::CreateVolume {
+        let requisite: Vec<_> = self.here().into_iter().collect();
+        args::CreateVolume {
             name: spec.volume_id.csi_name(),
             capacity: CapacityRange {
                 required_bytes: spec.capacity.get(),
@@ -141,23 +165,22 @@ impl Job {
             preferred: requisite.clone(),
             requisite,
             secrets,
-        };
-        let client = &self.plugin.up.client;
-        let made = client
-            .create_volume(&request, self.deadline())
-            .await
-            .map_err(self.says())?;
-        Ok(Answer::Created(Created {
-            csi_volume_id: made.volume_id,
-            capacity: made
-                .capacity_bytes
-                .filter(|n| *n > 0)
-                .map_or(spec.capacity, Bytes),
-            volume_context: made.context.reveal().clone(),
-        }))
+        }
+    }
+
+    /// Where this node is, in the words of a driver that has such words.
+    fn here(&self) -> Option<Topology> {
+        let facts = &self.plugin.up.facts;
+        let node = facts.node.as_ref().filter(|_| facts.has_topology());
+        node.map(|node| node.topology.clone())
     }
 
     async fn delete(&self, secrets: Secrets) -> Result<Answer, Failure> {
+        // The machine deletes what is down alone. If the kernel knows better, it is asked before
+        // the bytes are gone.
+        if let Some(path) = self.paths.any_mounted() {
+            return Err(in_the_way(&self.call, &path));
+        }
         let request = args::DeleteVolume {
             volume_id: self.csi_id(),
             secrets,
@@ -167,14 +190,13 @@ impl Job {
             .delete_volume(&request, self.deadline())
             .await
             .map_err(self.says())?;
-        self.paths.remove_empty();
         Ok(Answer::Done)
     }
 
     async fn attach(&self, secrets: Secrets) -> Result<Answer, Failure> {
         let request = args::Attach {
             volume_id: self.csi_id(),
-            node_id: self.node_id(),
+            node_id: self.call.csi_node_id.clone(),
             capability: self.capability(),
             read_only: false,
             volume_context: self.volume_context(),
@@ -191,7 +213,7 @@ impl Job {
     async fn detach(&self, secrets: Secrets) -> Result<Answer, Failure> {
         let request = args::Detach {
             volume_id: self.csi_id(),
-            node_id: self.node_id(),
+            node_id: self.call.csi_node_id.clone(),
             secrets,
         };
         let client = &self.plugin.up.client;
@@ -219,23 +241,20 @@ impl Job {
             .stage(&request, self.deadline())
             .await
             .map_err(self.says())?;
-        let mounted = self.paths.shows(Mount::Staging, self.call.spec.access);
-        Ok(Answer::Placed { mounted })
+        Ok(Answer::Done)
     }
 
     async fn unstage(&self) -> Result<Answer, Failure> {
-        let staging_path = self.paths.staging();
         let request = args::Unstage {
             volume_id: self.csi_id(),
-            staging_path: staging_path.clone(),
+            staging_path: self.paths.staging(),
         };
-        let result = self
-            .plugin
-            .up
-            .client
+        let client = &self.plugin.up.client;
+        client
             .unstage(&request, self.deadline())
-            .await;
-        self.went_down(result, staging_path, VolumePaths::remove_empty)
+            .await
+            .map_err(self.says())?;
+        Ok(Answer::Done)
     }
 
     async fn publish(&self, secrets: Secrets) -> Result<Answer, Failure> {
@@ -245,6 +264,10 @@ impl Job {
             self.paths.ensure_target_parent()
         };
         made.map_err(|error| folder_failure(&error, &self.plugin.name))?;
+        // What lies there was written to the host's own disk, and a mount would hide it for good.
+        if !self.call.abilities.mounts_nothing && self.paths.target_holds_files() {
+            return Err(in_the_way(&self.call, &self.paths.target()));
+        }
         let request = args::Publish {
             volume_id: self.csi_id(),
             staging_path: self.call.abilities.stages.then(|| self.paths.staging()),
@@ -260,47 +283,20 @@ impl Job {
             .publish(&request, self.deadline())
             .await
             .map_err(self.says())?;
-        let mounted = self.paths.shows(Mount::Target, self.call.spec.access);
-        Ok(Answer::Placed { mounted })
+        Ok(Answer::Done)
     }
 
     async fn unpublish(&self) -> Result<Answer, Failure> {
-        let target_path = self.paths.target();
         let request = args::Unpublish {
             volume_id: self.csi_id(),
-            target_path: target_path.clone(),
+            target_path: self.paths.target(),
         };
-        let result = self
-            .plugin
-            .up
-            .client
+        let client = &self.plugin.up.client;
+        client
             .unpublish(&request, self.deadline())
-            .await;
-        self.went_down(result, target_path, VolumePaths::remove_target)
-    }
-
-    /// A plugin that does not know the volume is believed only if the kernel agrees that
-    /// nothing is mounted any more.
-    fn went_down(
-        &self,
-        result: Result<(), CsiError>,
-        path: PathBuf,
-        remove_folders: fn(&VolumePaths),
-    ) -> Result<Answer, Failure> {
-        match result.map_err(self.says()) {
-            Ok(()) => {
-                remove_folders(&self.paths);
-                Ok(Answer::Done)
-            }
-            Err(failure) if failure.verdict != Verdict::NotFound => Err(failure),
-            Err(failure) => match is_root_of_mount(&path) {
-                Ok(false) => Err(failure),
-                Ok(true) | Err(_) => Err(Failure {
-                    verdict: Verdict::NotNow,
-                    problem: still_mounted(failure.problem, &path),
-                }),
-            },
-        }
+            .await
+            .map_err(self.says())?;
+        Ok(Answer::Done)
     }
 
     async fn controller_expand(&self, to: Bytes, secrets: Secrets) -> Result<Answer, Failure> {
@@ -442,11 +438,6 @@ impl Job {
             .map(|created| created.volume_context.clone())
             .unwrap_or_default()
             .into()
-    }
-
-    fn node_id(&self) -> String {
-        let node = self.plugin.up.facts.node.as_ref();
-        node.map(|node| node.node_id.clone()).unwrap_or_default()
     }
 
     fn says(&self) -> impl Fn(CsiError) -> Failure + '_ {

@@ -6,13 +6,22 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use sutler_api::volume::AccessType;
 use sutler_host::beneath::{Base, Kind};
 use sutler_host::mounts::is_root_of_mount;
 use sutler_ids::{ErrorKind, PluginName, Problem, SaidBy, VolumeId};
-use sutler_volume_core::{Mount, Seen};
+use sutler_volume_core::{Mount, Seen, Shown};
+use tokio::time::{Instant, sleep};
+
+/// How long a mount is waited for that a plugin says it has made.
+const LATE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Between looks for a late mount; the kernel tells of new mounts by a file of all of them, which
+/// costs more to read than this look does.
+const LATE_POLL: Duration = Duration::from_millis(50);
 
 const STAGING: &str = "staging";
 const TARGET: &str = "target";
@@ -55,14 +64,60 @@ impl VolumePaths {
         }
     }
 
-    /// Tells whether a plugin that was told to make a mount has made one that the kernel
-    /// shows: some make a plain folder.
-    pub(crate) fn shows(&self, mount: Mount, access: AccessType) -> bool {
+    /// Says whether the kernel shows what a plugin was told to make: a mount, or for a block
+    /// volume a device. Some make a plain folder.
+    pub(crate) fn shown(&self, mount: Mount, access: AccessType) -> Shown {
+        match self.shown_mounted(mount) {
+            Shown::Nothing(path) if access == AccessType::Block && self.has_device(mount) => {
+                Shown::Mounted(path)
+            }
+            shown => shown,
+        }
+    }
+
+    /// As [`Self::shown`], and waits a while for it: some answer before their FUSE mount is there.
+    pub(crate) async fn shown_soon(&self, mount: Mount, access: AccessType) -> Shown {
+        let until = Instant::now() + LATE_WITHIN;
+        loop {
+            match self.shown(mount, access) {
+                Shown::Nothing(_) if Instant::now() < until => sleep(LATE_POLL).await,
+                shown => return shown,
+            }
+        }
+    }
+
+    /// Says whether the kernel shows a mount.
+    pub(crate) fn shown_mounted(&self, mount: Mount) -> Shown {
         let path = self.of(mount);
-        // A mount that is noted as never seen is never missed later, so an error notes it as there:
-        // it is looked at again before it is used again.
-        is_root_of_mount(&path).unwrap_or(true)
-            || (access == AccessType::Block && self.has_device(mount))
+        match is_root_of_mount(&path) {
+            Ok(true) => Shown::Mounted(path.display().to_string()),
+            Ok(false) => Shown::Nothing(path.display().to_string()),
+            Err(error) => match what_error_shows(&path, &error) {
+                // A dead mount is a mount.
+                Seen::Stands | Seen::Gone(_) => Shown::Mounted(path.display().to_string()),
+                Seen::NotKnown(problem) => Shown::NotKnown(problem),
+            },
+        }
+    }
+
+    /// Gives a place of the volume that is, or may be, mounted.
+    pub(crate) fn any_mounted(&self) -> Option<PathBuf> {
+        let place = [Mount::Target, Mount::Staging].into_iter().find(|mount| {
+            match self.shown_mounted(*mount) {
+                Shown::Mounted(_) | Shown::NotKnown(_) => true,
+                Shown::Nothing(_) | Shown::NotAsked => false,
+            }
+        });
+        place.map(|mount| self.of(mount))
+    }
+
+    /// Whether the target is a plain folder with something in it.
+    pub(crate) fn target_holds_files(&self) -> bool {
+        let found = Base::open(&self.base).and_then(|base| base.look(&self.below(TARGET)));
+        let is_folder = found.is_ok_and(|found| found.kind == Kind::Folder);
+        is_folder
+            && matches!(self.shown_mounted(Mount::Target), Shown::Nothing(_))
+            && std::fs::read_dir(self.target()).is_ok_and(|mut entries| entries.next().is_some())
     }
 
     /// Looks whether a mount that was shown before is still there and answers. May block as long

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use sutler_host::blocking::blocking;
 use sutler_ids::{PluginName, VolumeId};
-use sutler_volume_core::{CallId, Mount, Seen};
+use sutler_volume_core::{CallId, Event, Mount, Phase, Seen, Settled};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
@@ -140,6 +140,19 @@ impl Drop for Place {
 }
 
 impl Shell {
+    /// Has every mount that is in use looked at: it may have died with whatever serves it.
+    pub(crate) fn watch_mounts(&mut self) {
+        let in_use = self.volumes.iter().filter(|(_, volume)| {
+            matches!(
+                &volume.record().phase,
+                Phase::Settled(Settled::Published(..))
+            )
+        });
+        for volume_id in in_use.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.send(volume_id, Event::Watch);
+        }
+    }
+
     /// Looks whether a mount still stands; the answer is an input.
     pub(crate) fn look(&mut self, volume_id: VolumeId, call_id: CallId, mount: Mount) {
         let Some(inputs) = self.inputs.upgrade() else {

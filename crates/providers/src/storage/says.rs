@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sutler_csi::{Code, CsiError, Refused, Verdict as CsiVerdict, classify};
 use sutler_ids::{ErrorKind, Problem, SaidBy, VolumeId};
-use sutler_volume_core::{Call, Denied, Failure, Verdict};
+use sutler_volume_core::{Call, Denied, Failure, Rpc, Verdict};
 
 /// The machine keeps account of doubt itself, so every attempt is judged by itself.
 pub(crate) fn verdict(error: &CsiError) -> Verdict {
@@ -73,10 +73,22 @@ pub(crate) fn folder_failure(error: &std::io::Error, plugin: &str) -> Failure {
     }
 }
 
-pub(crate) fn still_mounted(problem: Problem, path: &Path) -> Problem {
-    let what = format!(
-        "the plugin does not know the volume, yet {} is still mounted",
-        path.display()
-    );
-    Problem { what, ..problem }.hint(format!("umount {}", path.display()))
+/// A call that was not made, because the host's own state forbids it.
+pub(crate) fn in_the_way(call: &Call, path: &Path) -> Failure {
+    let (rpc, name, path) = (call.rpc.csi_name(), &call.spec.name, path.display());
+    let (why, hint) = if call.rpc == Rpc::Delete {
+        ("is still mounted", format!("umount {path}"))
+    } else {
+        (
+            "holds files of the host's own disk, which a mount would hide",
+            format!("look at what is in {path}, and empty it"),
+        )
+    };
+    let what = format!("{rpc} was not called for volume {name}: {path} {why}");
+    Failure {
+        verdict: Verdict::NotNow,
+        problem: Problem::new(ErrorKind::Conflict, what)
+            .said_by(SaidBy::Kernel)
+            .hint(hint),
+    }
 }

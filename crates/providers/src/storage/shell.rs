@@ -12,7 +12,9 @@ use sutler_ids::{Boottime, ErrorKind, Problem};
 use sutler_ids::{PluginName, TaskId, VolumeId};
 use sutler_store::{Batch, CommitError, Loaded};
 use sutler_telemetry::failpoint;
-use sutler_volume_core::{Abilities, Call, Denied, Effect, Event, Step, Volume, VolumeRecord};
+use sutler_volume_core::{
+    Abilities, Call, Denied, Effect, Event, Rpc, Shown, Step, Volume, VolumeRecord,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -114,7 +116,10 @@ impl Shell {
                     None => return,
                 },
                 () = sleep_until(self.wakes.values().min().copied()) => self.wake(),
-                _ = stats.tick() => self.ask_stats(),
+                _ = stats.tick() => {
+                    self.watch_mounts();
+                    self.ask_stats();
+                }
                 Some(_) = self.calls.join_next() => {}
             }
         }
@@ -160,10 +165,7 @@ impl Shell {
                 };
                 let _ = answer.send(self.volumes.values().filter(of_plugin).count());
             }
-            Input::Ended(ended) => {
-                let (call_id, result) = (ended.call_id, ended.result);
-                self.send(ended.volume_id, Event::Ended { call_id, result });
-            }
+            Input::Ended(ended) => self.ended(ended),
             Input::Looked(volume_id, call_id, seen) => {
                 self.send(volume_id, Event::Looked { call_id, seen });
             }
@@ -177,7 +179,7 @@ impl Shell {
         }
     }
 
-    fn send(&mut self, volume_id: VolumeId, event: Event) -> Option<Denied> {
+    pub(crate) fn send(&mut self, volume_id: VolumeId, event: Event) -> Option<Denied> {
         let volume = self.volumes.get_mut(&volume_id)?;
         match volume.on_event(event, clock::now()) {
             Ok(step) => {
@@ -209,6 +211,7 @@ impl Shell {
             operation_uuid,
             volume_id,
             outcome: Outcome::Failed(problem),
+            left_behind: None,
             at: now.wall,
         };
         let _ = self.out.send(StorageEvent::Operation(report));
@@ -223,8 +226,8 @@ impl Shell {
                 self.volumes.insert(volume_id, volume);
                 self.steps.push((volume_id, step));
                 if let Some(up) = self.plugins.get(&plugin) {
-                    let abilities = abilities(&up.up);
-                    self.send(volume_id, Event::PluginUp(abilities));
+                    let up = introduced(&up.up);
+                    self.send(volume_id, up);
                 }
                 None
             }
@@ -278,7 +281,7 @@ impl Shell {
     }
 
     fn plugin_up(&mut self, name: PluginName, up: PluginUp) {
-        let abilities = abilities(&up);
+        let event = introduced(&up);
         let width = NonZeroUsize::try_from(up.lanes).unwrap_or(NonZeroUsize::MAX);
         let lanes = Lanes::new(LaneWidths::all(width));
         let plugin = Plugin {
@@ -287,7 +290,7 @@ impl Shell {
             name: name.to_string(),
         };
         self.plugins.insert(name.clone(), Arc::new(plugin));
-        self.send_to_volumes_of(&name, &Event::PluginUp(abilities));
+        self.send_to_volumes_of(&name, &event);
     }
 
     fn send_to_volumes_of(&mut self, plugin: &PluginName, event: &Event) {
@@ -415,17 +418,13 @@ impl Shell {
             self.send(volume_id, plugin_gone(&call));
             return;
         };
-        let volumes = self
-            .volumes
-            .values()
-            .filter(|v| v.record().spec.plugin == spec.plugin);
-        let booked = volumes.filter_map(|v| v.record().created());
         let job = Job {
             plugin: Arc::clone(plugin),
             paths: VolumePaths::new(&self.config.volumes_dir, &spec.plugin, spec.volume_id),
-            booked: booked
-                .map(|created| created.csi_volume_id.clone())
-                .collect(),
+            booked: match call.rpc == Rpc::Verify && call.created.is_none() {
+                true => self.booked(&spec.plugin),
+                false => BTreeSet::new(),
+            },
             call,
         };
         let Some(inputs) = self.inputs.upgrade() else {
@@ -455,6 +454,15 @@ fn plugin_gone(call: &Call) -> Event {
     Event::Ended {
         call_id: call.call_id,
         result: Err(failure),
+        shown: Shown::NotAsked,
+    }
+}
+
+fn introduced(up: &PluginUp) -> Event {
+    let node = up.facts.node.as_ref();
+    Event::PluginUp {
+        abilities: abilities(up),
+        csi_node_id: node.map(|node| node.node_id.clone()).unwrap_or_default(),
     }
 }
 
@@ -467,6 +475,7 @@ fn abilities(up: &PluginUp) -> Abilities {
         expands_node: facts.expands_node(),
         expands_online: facts.may_grow_in_use(),
         single_node_modes: facts.knows_single_node_modes(),
+        mounts_nothing: !up.mounts_volumes,
     }
 }
 

@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Bench {
     dir: tempfile::TempDir,
+    /// What the plugin's definition says of it; the fake makes folders.
+    mounts_volumes: bool,
     plugin: FakePlugin,
     handle: StorageHandle,
     events: mpsc::UnboundedReceiver<StorageEvent>,
@@ -63,6 +65,7 @@ impl Bench {
         let (handle, join) = recover(config(&dir), out).unwrap();
         let bench = Self {
             dir,
+            mounts_volumes: false,
             plugin,
             handle,
             events,
@@ -86,6 +89,7 @@ impl Bench {
                 facts,
                 lanes: std::num::NonZeroU32::new(4).unwrap(),
                 pre_create_target: false,
+                mounts_volumes: self.mounts_volumes,
                 call_timeout,
                 secrets: BTreeMap::new(),
             },
@@ -109,6 +113,7 @@ impl Bench {
             events,
             join,
             dir: self.dir,
+            mounts_volumes: self.mounts_volumes,
             plugin: self.plugin,
         };
         bench.plugin_up().await;
@@ -146,6 +151,18 @@ impl Bench {
             StorageEvent::Volume(report) => {
                 let problem = report.problem?;
                 problem.hint?.contains("task stop").then_some(problem.what)
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    /// Waits until it is told that a mount is still there.
+    async fn problem_of_unpublish(&mut self) -> String {
+        self.until(|event| match event {
+            StorageEvent::Volume(report) => {
+                let what = report.problem?.what;
+                what.contains("is still mounted").then_some(what)
             }
             _ => None,
         })
@@ -431,6 +448,47 @@ async fn a_task_never_gets_the_bare_folder_of_a_volume_whose_mount_is_gone() {
     bench.acquired("d").await.unwrap();
     assert_eq!(bench.plugin.count(Rpc::Publish), 2);
     assert_eq!(bench.plugin.violations(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_late_mount_is_waited_for_and_a_mount_that_stays_is_not_deleted_under() {
+    let mut bench = Bench::created(FakeConfig::default()).await;
+    bench.mounts_volumes = true;
+    bench.plugin_up().await;
+    let target = bench.target();
+    std::fs::create_dir_all(&target).unwrap();
+    bench.handle.acquire(volume_id(), task("a"), false);
+    bench.plugin.wait_calls(Rpc::Publish, 1).await;
+    // The plugin has answered, or is about to; its mount comes after.
+    let mount = Tmpfs::over(target.clone());
+    bench.acquired("a").await.unwrap();
+    bench.handle.release(volume_id(), task("a"));
+    let what = bench.problem_of_unpublish().await;
+    assert!(what.contains(&target.display().to_string()), "{what}");
+    bench.handle.submit(operation(2, VolumeAct::Delete));
+    bench.plugin.wait_calls(Rpc::Unpublish, 2).await;
+    assert_eq!(bench.plugin.count(Rpc::DeleteVolume), 0);
+    drop(mount);
+    assert_eq!(bench.outcome(2).await, Outcome::Finished);
+    assert_eq!(bench.plugin.violations(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn files_at_the_target_of_a_volume_are_not_hidden_by_a_mount() {
+    let mut bench = Bench::created(FakeConfig::default()).await;
+    bench.mounts_volumes = true;
+    bench.plugin_up().await;
+    let target = bench.target();
+    std::fs::create_dir_all(&target).unwrap();
+    std::fs::write(target.join("kept"), "somebody's").unwrap();
+    bench.handle.acquire(volume_id(), task("a"), false);
+    let problem = bench.acquired("a").await.unwrap_err();
+    assert!(
+        problem.what.contains(&target.display().to_string()),
+        "{problem}"
+    );
+    assert_eq!(bench.plugin.count(Rpc::Publish), 0);
+    assert!(target.join("kept").exists());
 }
 
 /// A file system whose server never says a word: whoever asks it hangs until it is gone.

@@ -21,7 +21,10 @@ fn world_with_mock() -> (Registry, World) {
     push_image("mock-driver", &registry.reference("csi/mock-driver:latest"));
     let world = World::up(config().without_local()).expect("the cluster comes up");
     let reference = registry.reference("csi/mock-driver:latest");
-    world.ok(&["plugin", "add", &reference]);
+    let path = world.root().join(format!("{PLUGIN}.toml"));
+    let lines = ["mounts = [\"/dev\"]", "mounts_volumes = false"].join("\n");
+    std::fs::write(&path, format!("image = {reference:?}\n{lines}\n")).unwrap();
+    world.ok(&["plugin", "add", &path.display().to_string()]);
     world.wait_class(PLUGIN, 1).unwrap();
     (registry, world)
 }
@@ -138,6 +141,29 @@ fn a_strangers_plugin_is_driven_through_its_whole_life() {
         digest.as_str().is_some_and(|d| d.starts_with("sha256:")),
         "{pinned}"
     );
+}
+
+#[test]
+fn what_a_plugin_says_is_published_and_is_no_mount_is_handed_to_no_task() {
+    let _alone = alone();
+    let registry = Registry::start().expect("docker-registry is installed");
+    let reference = registry.reference("csi/mock-driver:latest");
+    push_image("mock-driver", &reference);
+    let world = World::up(config().without_local()).expect("the cluster comes up");
+    // By its bare image nothing says that it mounts nothing by design.
+    world.ok(&["plugin", "add", &reference]);
+    world.wait_class(PLUGIN, 1).unwrap();
+    world.ok(&[
+        "volume", "create", "data", "--class", PLUGIN, "--size", "1G",
+    ]);
+    let image = world.image("busybox");
+    let told = world.sutler(&["run", "-v", "data:/data", &image, "--", "touch", "/data/f"]);
+    told.expect(125, &["nothing is mounted at", "mounts_volumes = false"]);
+    world.wait_volume("data", "ready", SOON).unwrap();
+    let down = forget(&calls(&world), &["ControllerUnpublishVolume"]);
+    assert_eq!(down.len(), 1, "what was done is undone");
+    world.ok(&["volume", "rm", "data", "--purge"]);
+    oracle().assert_holds(&world);
 }
 
 #[test]

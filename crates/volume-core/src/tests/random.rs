@@ -31,6 +31,8 @@ enum Happening {
         done: bool,
         verdict: Option<u8>,
     },
+    /// The plugin says OK to what it has not done.
+    Lies,
     Due,
 }
 
@@ -53,6 +55,7 @@ fn happening() -> impl Strategy<Value = Happening> {
             done: true,
             verdict: None
         }),
+        Just(Happening::Lies),
         Just(Happening::Due),
     ]
 }
@@ -102,7 +105,7 @@ impl Slow {
             holders: BTreeSet::new(),
         };
         slow.take(step);
-        slow.send(Event::PluginUp(abilities));
+        slow.send(plugin_up(abilities));
         slow
     }
 
@@ -167,6 +170,8 @@ impl Slow {
                     task_id,
                     result: Ok(()),
                 } => {
+                    let mounted = self.world.backend.target_mounted;
+                    assert!(mounted, "{task_id} would write to the host's own disk");
                     self.holders.insert(task_id);
                 }
                 Effect::WakeAt(_) | Effect::TellAcquired { .. } | Effect::TellReleased { .. } => {}
@@ -201,10 +206,31 @@ impl Slow {
             (None, Some(result)) => result,
             (None, None) => Ok(Answer::Done),
         };
+        self.end(&call, result);
+    }
+
+    fn end(&mut self, call: &Call, result: Result<Answer, Failure>) {
+        let shown = self.world.backend.shown_after(call.rpc, &result);
         self.send(Event::Ended {
             call_id: call.call_id,
             result,
+            shown,
         });
+    }
+
+    /// The plugin says OK and has done nothing, where the kernel can tell. Where it cannot, the
+    /// call stays open.
+    fn lie(&mut self) {
+        let backend = &self.world.backend;
+        let tells = self.open.as_ref().is_some_and(|call| match call.rpc {
+            Rpc::Publish => !backend.target_mounted,
+            Rpc::Unpublish => backend.target_mounted,
+            Rpc::Unstage => backend.staging_mounted,
+            _ => false,
+        });
+        if tells && let Some(call) = self.open.take() {
+            self.end(&call, Ok(Answer::Done));
+        }
     }
 
     fn answer_look(&mut self) {
@@ -231,7 +257,7 @@ impl Slow {
         let (volume, step) = Volume::recover(record, &boot, now);
         self.world.volume = Some(volume);
         self.take(step);
-        self.send(Event::PluginUp(self.world.abilities));
+        self.send(plugin_up(self.world.abilities));
     }
 
     fn release(&mut self, n: u8) {
@@ -256,7 +282,7 @@ impl Slow {
             Happening::Delete => self.operate(VolumeAct::Delete),
             Happening::PluginBounces => {
                 self.send(Event::PluginDown);
-                self.send(Event::PluginUp(self.world.abilities));
+                self.send(plugin_up(self.world.abilities));
             }
             Happening::Restart => self.restart(false),
             Happening::Reboot => self.restart(true),
@@ -276,6 +302,7 @@ impl Slow {
                 }
             }
             Happening::AnswerNext { done, verdict } => self.answer(*done, *verdict),
+            Happening::Lies => self.lie(),
             Happening::Due => {
                 self.world.clock_ms += 60_000;
                 self.send(Event::Due);

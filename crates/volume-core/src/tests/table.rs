@@ -7,7 +7,7 @@ use sutler_ids::{Bytes, ErrorKind, Problem};
 use super::world::*;
 use crate::*;
 
-fn created(abilities: Abilities) -> World {
+pub(super) fn created(abilities: Abilities) -> World {
     let mut world = World::new(abilities);
     world
         .operate(operation(1, VolumeAct::Create(spec())))
@@ -21,7 +21,7 @@ fn volume(world: &World) -> &Volume {
     world.volume.as_ref().unwrap()
 }
 
-fn acquire(world: &mut World, name: &str, read_only: bool) {
+pub(super) fn acquire(world: &mut World, name: &str, read_only: bool) {
     world
         .send(Event::Acquire {
             task_id: task(name),
@@ -30,7 +30,7 @@ fn acquire(world: &mut World, name: &str, read_only: bool) {
         .unwrap();
 }
 
-fn release(world: &mut World, name: &str) {
+pub(super) fn release(world: &mut World, name: &str) {
     world
         .send(Event::Release {
             task_id: task(name),
@@ -168,10 +168,7 @@ fn a_file_system_that_cannot_grow_now_is_shown_and_grows_at_the_next_publish() {
     ));
     let expand = open_call(volume.on_event(grow, at(50)).unwrap());
     let result = world.backend.carry_out(&expand);
-    let ended = Event::Ended {
-        call_id: expand.call_id,
-        result,
-    };
+    let ended = ended(expand.call_id, result);
     let node_expand = open_call(volume.on_event(ended, at(51)).unwrap());
     let step = end(&mut volume, &node_expand, Verdict::Refused, 52);
     assert!(step.effects.iter().any(|effect| matches!(
@@ -208,7 +205,7 @@ fn creating() -> (Volume, Call) {
         step.persist.is_some(),
         "the operation is durable before anything is done"
     );
-    let step = volume.on_event(Event::PluginUp(ALL), at(1)).unwrap();
+    let step = volume.on_event(plugin_up(ALL), at(1)).unwrap();
     assert!(
         step.persist.is_some(),
         "the intent is durable before the call"
@@ -219,13 +216,7 @@ fn creating() -> (Volume, Call) {
 fn end(volume: &mut Volume, call: &Call, verdict: Verdict, ms: u64) -> Step {
     let result = Err(failure(verdict, "said so"));
     volume
-        .on_event(
-            Event::Ended {
-                call_id: call.call_id,
-                result,
-            },
-            at(ms),
-        )
+        .on_event(ended(call.call_id, result), at(ms))
         .unwrap()
 }
 
@@ -256,9 +247,7 @@ fn a_volume_held_while_it_is_made_goes_on_to_be_published() {
     assert_eq!(step.effects, [], "nothing more is called or told yet");
     let result = Backend::default().carry_out(&call);
     let call_id = call.call_id;
-    let step = volume
-        .on_event(Event::Ended { call_id, result }, at(3))
-        .unwrap();
+    let step = volume.on_event(ended(call_id, result), at(3)).unwrap();
     assert!(
         matches!(&step.effects[..], [Effect::TellOperation(report), Effect::Call(next)]
             if report.outcome == Outcome::Finished && next.rpc == Rpc::Attach),
@@ -302,14 +291,12 @@ fn a_holder_from_before_a_restart_is_told_that_the_creation_failed() {
     let (mut volume, _) = creating();
     acquire_while_creating(&mut volume, "a");
     let (mut volume, _) = Volume::recover(volume.record().clone(), "boot", at(3));
-    let call = open_call(volume.on_event(Event::PluginUp(ALL), at(4)).unwrap());
+    let call = open_call(volume.on_event(plugin_up(ALL), at(4)).unwrap());
     assert_eq!(call.rpc, Rpc::Create);
     let call = open_call(end(&mut volume, &call, Verdict::Refused, 5));
     assert_eq!(call.rpc, Rpc::Verify, "an earlier attempt may have made it");
     let (call_id, result) = (call.call_id, Ok(Answer::Done));
-    volume
-        .on_event(Event::Ended { call_id, result }, at(6))
-        .unwrap();
+    volume.on_event(ended(call_id, result), at(6)).unwrap();
     assert_eq!(volume.state(), VolumeState::Failed);
     assert!(volume.record().holders.is_empty());
     let step = acquire_while_creating(&mut volume, "a");
@@ -334,9 +321,7 @@ fn a_holder_that_leaves_before_the_volume_is_made_does_not_wait_for_it() {
     ));
     let result = Backend::default().carry_out(&call);
     let call_id = call.call_id;
-    volume
-        .on_event(Event::Ended { call_id, result }, at(4))
-        .unwrap();
+    volume.on_event(ended(call_id, result), at(4)).unwrap();
     assert_eq!(volume.state(), VolumeState::Ready);
 }
 
@@ -381,10 +366,7 @@ fn a_creation_refused_after_doubt_fails_only_when_the_list_shows_nothing() {
         let call = open_call(volume.on_event(Event::Due, at(5_000)).unwrap());
         let verify = open_call(end(&mut volume, &call, Verdict::Exhausted, 5_001));
         assert_eq!(verify.rpc, Rpc::Verify);
-        let ended = Event::Ended {
-            call_id: verify.call_id,
-            result: listed,
-        };
+        let ended = ended(verify.call_id, listed);
         volume.on_event(ended, at(5_002)).unwrap();
         assert_eq!(volume.state(), state);
     }
@@ -420,9 +402,7 @@ fn a_creation_in_doubt_and_then_not_possible_ends_when_the_list_shows_nothing() 
     assert_eq!(call.rpc, Rpc::Verify);
     let result = Ok(Answer::Done);
     let call_id = call.call_id;
-    volume
-        .on_event(Event::Ended { call_id, result }, at(5))
-        .unwrap();
+    volume.on_event(ended(call_id, result), at(5)).unwrap();
     assert!(volume.is_gone());
 }
 
@@ -432,12 +412,10 @@ fn a_volume_that_the_plugin_calls_damaged_shows_it_until_it_is_well() {
     let verify = |world: &mut World, result| {
         let now = world.now();
         let volume = world.volume.as_mut().unwrap();
-        let call = open_call(volume.on_event(Event::PluginUp(ALL), now).unwrap());
+        let call = open_call(volume.on_event(plugin_up(ALL), now).unwrap());
         assert_eq!(call.rpc, Rpc::Verify);
         let call_id = call.call_id;
-        volume
-            .on_event(Event::Ended { call_id, result }, now)
-            .unwrap();
+        volume.on_event(ended(call_id, result), now).unwrap();
         (volume.state(), volume.problem().map(|problem| problem.what))
     };
     let damaged = failure(Verdict::NotNow, "its image is gone");
@@ -460,10 +438,7 @@ fn deletion_of_an_uncertain_creation_creates_first_and_deletes_then() {
     assert_eq!(call.rpc, Rpc::Create);
     let mut backend = Backend::default();
     let result = backend.carry_out(&call);
-    let ended = Event::Ended {
-        call_id: call.call_id,
-        result,
-    };
+    let ended = ended(call.call_id, result);
     let call = open_call(volume.on_event(ended, at(4)).unwrap());
     assert_eq!(call.rpc, Rpc::Delete);
 }
@@ -473,10 +448,7 @@ fn a_late_answer_changes_nothing() {
     let (mut volume, call) = creating();
     end(&mut volume, &call, Verdict::Uncertain, 2);
     let before = volume.record().clone();
-    let late = Event::Ended {
-        call_id: call.call_id,
-        result: Ok(Answer::Done),
-    };
+    let late = ended(call.call_id, Ok(Answer::Done));
     volume.on_event(late, at(3)).unwrap();
     assert_eq!(volume.record(), &before);
 }
@@ -490,10 +462,7 @@ fn staging() -> (Volume, Call) {
     };
     let attach = open_call(volume.on_event(acquire, at(10)).unwrap());
     let result = world.backend.carry_out(&attach);
-    let ended = Event::Ended {
-        call_id: attach.call_id,
-        result,
-    };
+    let ended = ended(attach.call_id, result);
     let stage = open_call(volume.on_event(ended, at(11)).unwrap());
     (volume, stage)
 }
@@ -542,7 +511,7 @@ fn a_volume_that_the_plugin_forgot_is_missing_never_made_again() {
     let mut world = created(ALL);
     world.backend.volumes.clear();
     world.send(Event::PluginDown).unwrap();
-    world.send(Event::PluginUp(ALL)).unwrap();
+    world.send(plugin_up(ALL)).unwrap();
     assert_eq!(volume(&world).state(), VolumeState::Missing);
     acquire(&mut world, "a", false);
     let refused = world.acquired[&task("a")].clone().unwrap_err();
@@ -558,10 +527,10 @@ fn a_volume_that_the_plugin_forgot_is_missing_never_made_again() {
 fn a_volume_that_is_found_again_is_ready_again() {
     let mut world = created(ALL);
     let kept = std::mem::take(&mut world.backend.volumes);
-    world.send(Event::PluginUp(ALL)).unwrap();
+    world.send(plugin_up(ALL)).unwrap();
     assert_eq!(volume(&world).state(), VolumeState::Missing);
     world.backend.volumes = kept;
-    world.send(Event::PluginUp(ALL)).unwrap();
+    world.send(plugin_up(ALL)).unwrap();
     assert_eq!(volume(&world).state(), VolumeState::Ready);
 }
 
@@ -571,7 +540,7 @@ fn an_absent_plugin_blocks_and_changes_nothing() {
     world.send(Event::PluginDown).unwrap();
     acquire(&mut world, "a", false);
     assert!(world.trail.is_empty() && world.acquired.is_empty());
-    world.send(Event::PluginUp(ALL)).unwrap();
+    world.send(plugin_up(ALL)).unwrap();
     assert_eq!(world.acquired[&task("a")], Ok(()));
 }
 
@@ -627,7 +596,7 @@ fn a_growth_is_not_finished_by_an_earlier_one_whose_file_system_stays_small() {
     let mut record = world.disk.clone().unwrap();
     record.node_expand_due = Some(Bytes::mib(20));
     let (mut volume, _) = Volume::recover(record, "1", at(100));
-    let verify = open_call(volume.on_event(Event::PluginUp(ALL), at(101)).unwrap());
+    let verify = open_call(volume.on_event(plugin_up(ALL), at(101)).unwrap());
     let mut call = verify;
     let acquire = Event::Acquire {
         task_id: task("b"),
@@ -636,10 +605,7 @@ fn a_growth_is_not_finished_by_an_earlier_one_whose_file_system_stays_small() {
     volume.on_event(acquire, at(102)).unwrap();
     while !matches!(call.rpc, Rpc::NodeExpand(_)) {
         let result = world.backend.carry_out(&call);
-        let ended = Event::Ended {
-            call_id: call.call_id,
-            result,
-        };
+        let ended = ended(call.call_id, result);
         call = open_call(volume.on_event(ended, at(103)).unwrap());
     }
     volume.on_event(grow(3, 40), at(104)).unwrap();
@@ -672,9 +638,7 @@ fn a_deletion_answered_while_the_plugin_goes_down_is_finished() {
     let result = world.backend.carry_out(&call);
     volume.on_event(Event::PluginDown, at(51)).unwrap();
     let call_id = call.call_id;
-    let step = volume
-        .on_event(Event::Ended { call_id, result }, at(52))
-        .unwrap();
+    let step = volume.on_event(ended(call_id, result), at(52)).unwrap();
     assert!(volume.is_gone());
     assert!(matches!(
         &step.effects[..],
@@ -813,7 +777,7 @@ fn a_lost_mount_is_found_also_after_a_restart_and_while_the_plugin_is_away() {
     world.trail.clear();
     acquire(&mut world, "b", true);
     assert!(!world.acquired.contains_key(&task("b")), "told of a folder");
-    world.send(Event::PluginUp(ALL)).unwrap();
+    world.send(plugin_up(ALL)).unwrap();
     assert_eq!(world.trail, ["verify"], "a may still run");
     release(&mut world, "a");
     assert_eq!(world.acquired[&task("b")], Ok(()));
@@ -868,16 +832,10 @@ fn a_lost_mount_that_cannot_be_made_anew_fails_who_waits() {
     let step = volume.on_event(Event::Looked { call_id, seen }, at(9));
     let unpublish = open_call(step.unwrap());
     assert_eq!(unpublish.rpc, Rpc::Unpublish);
-    let done = Event::Ended {
-        call_id: unpublish.call_id,
-        result: Ok(Answer::Done),
-    };
+    let done = ended(unpublish.call_id, Ok(Answer::Done));
     let publish = open_call(volume.on_event(done, at(10)).unwrap());
     assert_eq!(publish.rpc, Rpc::Publish);
-    let refused = Event::Ended {
-        call_id: publish.call_id,
-        result: Err(failure(Verdict::Refused, "no")),
-    };
+    let refused = ended(publish.call_id, Err(failure(Verdict::Refused, "no")));
     let step = volume.on_event(refused, at(11)).unwrap();
     let told = |effect: &Effect| matches!(effect, Effect::TellAcquired { result: Err(_), .. });
     assert_eq!(step.effects.iter().filter(|e| told(e)).count(), 1);
@@ -909,7 +867,7 @@ fn a_look_without_an_answer_takes_nothing_from_whoever_holds_the_mount() {
     assert!(matches!(step.effects[..], [Effect::WakeAt(_)]), "{step:?}");
     assert_eq!(volume.problem(), Some(problem), "the wait has a reason");
     // Whatever else comes, it waits for a look, and another look comes.
-    let step = volume.on_event(Event::PluginUp(ALL), at(11)).unwrap();
+    let step = volume.on_event(plugin_up(ALL), at(11)).unwrap();
     assert!(!step.effects.iter().any(|e| matches!(
         e,
         Effect::Call(call) if call.rpc != Rpc::Verify

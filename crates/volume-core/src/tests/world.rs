@@ -20,6 +20,7 @@ pub const ALL: Abilities = Abilities {
     expands_node: true,
     expands_online: true,
     single_node_modes: false,
+    mounts_nothing: false,
 };
 
 pub const NONE: Abilities = Abilities {
@@ -29,6 +30,7 @@ pub const NONE: Abilities = Abilities {
     expands_node: false,
     expands_online: false,
     single_node_modes: false,
+    mounts_nothing: false,
 };
 
 /// The moment so many milliseconds after the start. Its wall clock jumps by up to weeks at each
@@ -81,6 +83,39 @@ pub fn failure(verdict: Verdict, text: &str) -> Failure {
     }
 }
 
+/// The end of a call without a place.
+pub fn ended(call_id: CallId, result: Result<Answer, Failure>) -> Event {
+    Event::Ended {
+        call_id,
+        result,
+        shown: Shown::NotAsked,
+    }
+}
+
+pub fn plugin_up(abilities: Abilities) -> Event {
+    plugin_up_as(abilities, "node-1")
+}
+
+pub fn plugin_up_as(abilities: Abilities, csi_node_id: &str) -> Event {
+    Event::PluginUp {
+        abilities,
+        csi_node_id: csi_node_id.to_owned(),
+    }
+}
+
+/// What a plugin says of a volume that it has made here.
+pub fn made(id: &str, capacity: Bytes) -> Made {
+    Made {
+        csi_volume_id: id.to_owned(),
+        driver: "local.example".to_owned(),
+        capacity: Some(capacity),
+        volume_context: BTreeMap::new(),
+        topology: Vec::new(),
+        here: Segments::new(),
+        also: None,
+    }
+}
+
 /// What the back end and the host really hold.
 #[derive(Debug, Clone, Default)]
 pub struct Backend {
@@ -115,6 +150,22 @@ impl Backend {
         self.breaches.push(law.to_owned());
     }
 
+    /// What the kernel shows at the place of a call that has ended.
+    pub fn shown_after(&self, rpc: Rpc, result: &Result<Answer, Failure>) -> Shown {
+        let (mount, path) = match rpc {
+            Rpc::Stage | Rpc::Unstage => (Mount::Staging, "/v/staging"),
+            Rpc::Publish | Rpc::Unpublish => (Mount::Target, "/v/target"),
+            _ => return Shown::NotAsked,
+        };
+        let up = matches!(rpc, Rpc::Stage | Rpc::Publish);
+        let not_found = |failure: &Failure| failure.verdict == Verdict::NotFound;
+        match result {
+            Err(failure) if up || !not_found(failure) => Shown::NotAsked,
+            Ok(_) | Err(_) if self.shows(mount) => Shown::Mounted(path.to_owned()),
+            Ok(_) | Err(_) => Shown::Nothing(path.to_owned()),
+        }
+    }
+
     /// Carries a call out as a faithful plugin would.
     pub fn carry_out(&mut self, call: &Call) -> Result<Answer, Failure> {
         let id = call.spec.volume_id.csi_name();
@@ -123,11 +174,7 @@ impl Backend {
                 self.creations += 1;
                 self.volumes.insert(id.clone(), call.spec.capacity);
             }
-            return Ok(Answer::Created(Created {
-                csi_volume_id: id,
-                capacity: call.spec.capacity,
-                volume_context: BTreeMap::new(),
-            }));
+            return Ok(Answer::Made(made(&id, call.spec.capacity)));
         }
         let known = self.volumes.contains_key(&id);
         if call.rpc == Rpc::Verify && call.created.is_none() {
@@ -162,7 +209,6 @@ impl Backend {
             Rpc::Stage => {
                 self.staged = true;
                 self.staging_mounted = true;
-                return Ok(Answer::Placed { mounted: true });
             }
             Rpc::Publish => {
                 if call.abilities.stages && !self.staged {
@@ -170,7 +216,6 @@ impl Backend {
                 }
                 self.published = true;
                 self.target_mounted = true;
-                return Ok(Answer::Placed { mounted: true });
             }
             Rpc::Unpublish => {
                 self.published = false;
@@ -226,6 +271,13 @@ pub struct World {
     /// before and one after.
     pub dies_after: Option<u32>,
     pub places: u32,
+    /// Answers instead of work, each once: the plugin says so and has done nothing.
+    pub lies: Vec<(Rpc, Answer)>,
+    /// What the driver calls this node.
+    pub csi_node_id: &'static str,
+    /// The calls that were made.
+    pub calls: Vec<Call>,
+    pub left_behind: BTreeMap<OperationUuid, Option<String>>,
     pub outcomes: BTreeMap<OperationUuid, Outcome>,
     pub acquired: BTreeMap<TaskId, Result<(), String>>,
     pub released: BTreeSet<TaskId>,
@@ -247,6 +299,10 @@ impl World {
             boot: 1,
             dies_after: None,
             places: 0,
+            lies: Vec::new(),
+            csi_node_id: "node-1",
+            calls: Vec::new(),
+            left_behind: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             acquired: BTreeMap::new(),
             released: BTreeSet::new(),
@@ -281,7 +337,7 @@ impl World {
         let (volume, step) = Volume::recover(record, &self.boot.to_string(), now);
         self.volume = Some(volume);
         self.act(step)?;
-        self.send(Event::PluginUp(self.abilities))
+        self.send(plugin_up_as(self.abilities, self.csi_node_id))
     }
 
     /// The host boots: mounts are gone.
@@ -300,7 +356,7 @@ impl World {
             Volume::create(&operation, &self.boot.to_string(), now).expect("is a Create");
         self.volume = Some(volume);
         self.act(step)?;
-        self.send(Event::PluginUp(self.abilities))
+        self.send(plugin_up_as(self.abilities, self.csi_node_id))
     }
 
     pub fn send(&mut self, event: Event) -> Result<(), Died> {
@@ -335,12 +391,19 @@ impl World {
         match effect {
             Effect::Call(call) => {
                 self.trail.push(call.rpc.label().to_owned());
+                self.calls.push((*call).clone());
                 self.place()?;
-                let result = self.backend.carry_out(&call);
+                let lie = self.lies.iter().position(|(rpc, _)| *rpc == call.rpc);
+                let result = match lie {
+                    Some(n) => Ok(self.lies.remove(n).1),
+                    None => self.backend.carry_out(&call),
+                };
                 self.place()?;
+                let shown = self.backend.shown_after(call.rpc, &result);
                 return self.send(Event::Ended {
                     call_id: call.call_id,
                     result,
+                    shown,
                 });
             }
             Effect::Look { call_id, mount } => {
@@ -355,6 +418,8 @@ impl World {
             }
             Effect::TellOperation(report) => {
                 let outcome = report.outcome.clone();
+                self.left_behind
+                    .insert(report.operation_uuid, report.left_behind);
                 let before = self.outcomes.insert(report.operation_uuid, report.outcome);
                 assert!(
                     before.is_none_or(|before| before == outcome),
