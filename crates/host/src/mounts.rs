@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use rustix::io::Errno;
@@ -61,6 +62,9 @@ pub struct Mount {
 /// The mounts that this process sees, in the order they were made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountTable(Vec<Mount>);
+
+/// Between tries to unmount what is busy; the kernel has no event for its end.
+const BUSY_POLL: Duration = Duration::from_millis(5);
 
 /// Why the mount table could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -352,6 +356,25 @@ pub fn unmount(target: &Path) -> Result<(), MountError> {
     })
 }
 
+/// As [`unmount`], and waits a while for whoever is just looking at the mount: a lookup of a path,
+/// or a start of a container that copies all mounts, keeps it busy for moments.
+///
+/// # Errors
+/// It is busy for longer than `patience`, or the kernel refused.
+pub fn unmount_soon(target: &Path, patience: Duration) -> Result<(), MountError> {
+    let start = Instant::now();
+    loop {
+        match unmount(target) {
+            Err(MountError::Unmount { source, .. })
+                if source.kind() == io::ErrorKind::ResourceBusy && start.elapsed() < patience =>
+            {
+                std::thread::sleep(BUSY_POLL);
+            }
+            done => return done,
+        }
+    }
+}
+
 /// The path as the mount table writes it: links before the last part are followed.
 ///
 /// # Errors
@@ -387,6 +410,24 @@ mod tests {
 93 22 0:5 /loop4 /var/lib/block rw - devtmpfs udev rw
 94 22 7:9 / /var/lib/target rw - xfs /dev/loop9 rw
 ";
+
+    #[test]
+    fn a_mount_that_is_busy_for_a_moment_is_waited_for() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let none = MountFlags::empty();
+        rustix::mount::mount("tmpfs", dir.path(), "tmpfs", none, None).expect("run as root");
+        let held = fs::File::open(dir.path()).expect("open");
+        assert!(
+            unmount_soon(dir.path(), Duration::ZERO).is_err(),
+            "it is busy"
+        );
+        let path = dir.path().to_owned();
+        // Only a hung test waits this long.
+        let waiting = std::thread::spawn(move || unmount_soon(&path, Duration::from_secs(60)));
+        drop(held);
+        waiting.join().expect("no panic").expect("unmounted");
+        assert!(!is_root_of_mount(dir.path()).expect("looked"));
+    }
 
     #[test]
     fn the_table_is_read_as_the_kernel_writes_it() {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::host::Volume;
 use crate::record::Content;
-use crate::stage::LAYERS_MAX;
+use crate::stage::{BUSY_PATIENCE, LAYERS_MAX};
 use crate::steps::{Step, passed};
 use sutler_host::loopdev::{self, Loop, LoopError};
 use sutler_host::mounts::{self, Mount, MountError, MountTable};
@@ -299,7 +299,7 @@ fn unmount_target(volume: &Volume, target: &Path, table: &MountTable) -> Result<
         .count()
         .min(LAYERS_MAX);
     for _ in 0..layers {
-        mounts::unmount(target)?;
+        mounts::unmount_soon(target, BUSY_PATIENCE)?;
     }
     Ok(())
 }

@@ -26,6 +26,9 @@ pub(crate) const LAYERS_MAX: usize = 16;
 /// the milliseconds until it has taken them down.
 const DETACH_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a mount may be busy before a call says so.
+pub(crate) const BUSY_PATIENCE: Duration = Duration::from_secs(2);
+
 /// How a volume is to be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access {
@@ -316,7 +319,7 @@ fn unmount_staged(volume: &Volume, staging: &Path, dev: u64) -> Result<(), Stage
     }
     let layers = table.of_device(dev).count().min(LAYERS_MAX);
     for _ in 0..layers {
-        mounts::unmount(&staging)?;
+        mounts::unmount_soon(&staging, BUSY_PATIENCE)?;
     }
     Ok(())
 }
