@@ -136,6 +136,8 @@ pub enum VolumeAct {
     },
     /// Delete it in the back end.
     Delete,
+    /// Forget it, whatever the back end has of it; nothing of it may be mounted.
+    Forget,
 }
 
 /// A task and whether it should run.

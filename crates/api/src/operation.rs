@@ -17,6 +17,8 @@ pub enum OperationKind {
     GrowVolume,
     /// Delete a volume in the back end.
     DeleteVolume,
+    /// Forget a volume, whatever the back end has of it.
+    ForgetVolume,
 }
 
 /// How far an operation is. `Finished` and `Failed` never change again.

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use crate::Timestamp;
 use crate::definition::PluginDefinition;
+use crate::volume::VolumeView;
 use sutler_ids::{AgentId, AgentName, ClassName, PluginName};
 use sutler_ids::{Bytes, Problem};
 
@@ -145,6 +146,15 @@ pub struct PluginView {
     pub instances: Vec<PluginInstanceView>,
     /// How many volumes it keeps.
     pub volumes: usize,
+}
+
+/// The answer to a node's removal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RemovedNode {
+    /// The node as it last was.
+    pub node: AgentView,
+    /// Its volumes as they last were: whatever there is of them is where it was.
+    pub forgotten_volumes: Vec<VolumeView>,
 }
 
 /// A node as `GET /v1/agents` shows it.

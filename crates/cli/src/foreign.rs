@@ -202,11 +202,7 @@ const WORDS: &[Tip] = &[
         &["add", "join", "create"],
         "a node joins when its agent starts: sutler agent --master URL --join join.json",
     ),
-    (
-        "node",
-        &["rm", "remove", "delete", "drain", "cordon"],
-        NO_DRAIN,
-    ),
+    ("node", &["drain", "cordon"], NO_DRAIN),
     (
         "operation",
         &["cancel", "rm"],

@@ -23,6 +23,7 @@ impl Turn<'_> {
             cpus: register.cpus,
             memory: register.memory,
             admitted_at: old.map_or(self.now.wall, |old| old.admitted_at),
+            removed_at: None,
         };
         if old != Some(&record) {
             let another_run = old.is_some_and(|old| old.incarnation != record.incarnation);
@@ -58,6 +59,9 @@ impl Turn<'_> {
         };
         match (register.agent_id, holder) {
             (Some(id), Some(holder)) if holder.agent_id == id => Ok(id),
+            (Some(id), _) if self.books.durable.removed_agents.contains_key(&id) => {
+                Err(self.removed(id))
+            }
             (Some(id), _) if !self.books.durable.agents.contains_key(&id) => {
                 let (name, cluster) = (&register.name, self.books.cluster().cluster_id);
                 let what =
@@ -79,6 +83,15 @@ impl Turn<'_> {
             }
             (None, Some(holder)) => Err(taken(holder)),
         }
+    }
+
+    fn removed(&self, agent_id: AgentId) -> Problem {
+        let name = self.books.agent_name(agent_id);
+        let what = format!("node {name} ({agent_id}) was removed from this cluster");
+        Problem::new(ErrorKind::Conflict, what).hint(
+            "give its agent a fresh state directory to join as a new node; what the old one holds \
+             (tasks, volumes of its own disk) is left as it is",
+        )
     }
 
     fn unused(&self, agent_id: AgentId) -> bool {

@@ -36,6 +36,8 @@ pub struct Durable {
     pub cluster: Option<ClusterRecord>,
     /// Nodes.
     pub agents: BTreeMap<AgentId, AgentRecord>,
+    /// Nodes that were removed.
+    pub(crate) removed_agents: BTreeMap<AgentId, AgentRecord>,
     pub plugins: BTreeMap<PluginName, PluginRecord>,
     pub volumes: BTreeMap<VolumeId, VolumeRecord>,
     pub operations: BTreeMap<OperationUuid, OperationRecord>,
@@ -192,9 +194,11 @@ impl Books {
     }
 
     pub(crate) fn agent_name(&self, agent_id: AgentId) -> AgentName {
-        let agent = self.durable.agents.get(&agent_id);
+        let durable = &self.durable;
+        let agent = durable.agents.get(&agent_id);
+        let agent = agent.or_else(|| durable.removed_agents.get(&agent_id));
         agent
-            .expect("records name admitted agents only, and those stay")
+            .expect("records name admitted agents only, and what those were stays")
             .name
             .clone()
     }
@@ -223,9 +227,7 @@ impl Durable {
     pub fn apply(&mut self, change: &Change) {
         match change {
             Change::Cluster(record) => self.cluster = Some(record.clone()),
-            Change::Agent(record) => {
-                self.agents.insert(record.agent_id, record.clone());
-            }
+            Change::Agent(record) => self.apply_agent(record),
             Change::Plugin(record) => {
                 self.plugins.insert(record.name.clone(), record.clone());
             }
@@ -262,6 +264,15 @@ impl Durable {
                 }
             }
         }
+    }
+
+    fn apply_agent(&mut self, record: &AgentRecord) {
+        let (to, from) = match record.removed_at {
+            None => (&mut self.agents, &mut self.removed_agents),
+            Some(_) => (&mut self.removed_agents, &mut self.agents),
+        };
+        from.remove(&record.agent_id);
+        to.insert(record.agent_id, record.clone());
     }
 
     fn apply_task(&mut self, record: &TaskRecord) {
@@ -331,6 +342,11 @@ impl Turn<'_> {
             Request::CreateVolume(request) => self.create_volume(seed, &request),
             Request::GrowVolume { name, size } => self.grow_volume(seed, &name, size),
             Request::RemoveVolume { name, purge } => self.remove_volume(seed, &name, purge),
+            Request::ForgetVolume { name } => self.forget_by_word(seed, &name),
+            Request::RemoveNode {
+                name,
+                forget_volumes,
+            } => self.remove_node(&name, forget_volumes),
             Request::RestoreVolume { name } => self.restore_volume(&name),
             Request::RunTask(request) => self.run_task(seed, *request),
             Request::StopTask { task_id } => self.stop_task(&task_id),

@@ -46,6 +46,7 @@ impl Books {
             VolumeAct::Create(_) => 0,
             VolumeAct::Grow { .. } => 1,
             VolumeAct::Delete => 2,
+            VolumeAct::Forget => 3,
         });
         operations
     }
@@ -78,11 +79,14 @@ impl Books {
         let act = match record.act {
             OperationAct::Create => VolumeAct::Create(volume.spec.clone()),
             OperationAct::Grow { capacity } => VolumeAct::Grow { capacity },
-            OperationAct::Delete => match &volume.phase {
+            OperationAct::Delete | OperationAct::Forget => match &volume.phase {
                 VolumePhase::Deleting { deletion } if *deletion == record.operation_uuid => {
-                    VolumeAct::Delete
+                    match record.act == OperationAct::Forget {
+                        true => VolumeAct::Forget,
+                        false => VolumeAct::Delete,
+                    }
                 }
-                // Held back by the trash.
+                // Held back by the trash, or overtaken.
                 VolumePhase::Deleting { .. }
                 | VolumePhase::Trashed { .. }
                 | VolumePhase::Creating

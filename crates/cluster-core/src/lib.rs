@@ -38,6 +38,7 @@ mod operations;
 mod places;
 mod plugins;
 mod record;
+mod removal;
 mod step;
 mod task_request;
 mod tasks;

@@ -61,6 +61,7 @@ impl Turn<'_> {
             OperationAct::Create => self.creation_ended(volume, outcome, left_behind),
             OperationAct::Grow { capacity } => self.growth_ended(volume, uuid, capacity, outcome),
             OperationAct::Delete => self.deletion_ended(volume, outcome, left_behind),
+            OperationAct::Forget => self.forgetting_ended(volume, outcome),
         }
     }
 
@@ -155,8 +156,37 @@ impl Turn<'_> {
         }
     }
 
+    /// A volume that could not be forgotten is what it was before that was asked.
+    fn forgetting_ended(&mut self, mut volume: VolumeRecord, outcome: Outcome) {
+        let problem = match outcome {
+            Outcome::Finished => {
+                self.end_others(&volume);
+                self.forget_volume(&volume);
+                return;
+            }
+            Outcome::Failed(problem) => problem,
+        };
+        let id = volume.spec.volume_id;
+        let operations = self.books.durable.operations.values();
+        let mut open = operations.filter(|o| o.volume_id == id && o.ended.is_none());
+        volume.phase = match open.next().map(|o| (o.act, o.operation_uuid)) {
+            Some((OperationAct::Create, _)) => VolumePhase::Creating,
+            Some((OperationAct::Delete, deletion)) => VolumePhase::Deleting { deletion },
+            Some((OperationAct::Grow { .. }, uuid)) => VolumePhase::Live {
+                growing: Some(uuid),
+                problem: Some(problem),
+            },
+            Some((OperationAct::Forget, _)) | None => VolumePhase::Live {
+                growing: None,
+                problem: Some(problem),
+            },
+        };
+        volume.since = self.now.wall;
+        self.persist(Change::Volume(volume));
+    }
+
     /// Ends what a finished deletion has overtaken.
-    fn end_others(&mut self, volume: &VolumeRecord) {
+    pub(crate) fn end_others(&mut self, volume: &VolumeRecord) {
         let id = volume.spec.volume_id;
         let operations = self.books.durable.operations.values();
         let open: Vec<OperationUuid> = operations

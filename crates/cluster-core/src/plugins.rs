@@ -254,7 +254,7 @@ const fn at_rest(state: VolumeState) -> bool {
     }
 }
 
-fn some_names(volumes: &[&VolumeRecord]) -> String {
+pub(crate) fn some_names(volumes: &[&VolumeRecord]) -> String {
     let names: Vec<_> = volumes.iter().map(|volume| &volume.spec.name).collect();
     some(&names)
 }

@@ -44,6 +44,9 @@ pub struct AgentRecord {
     pub memory: Bytes,
     /// When it was admitted.
     pub admitted_at: Timestamp,
+    /// When an operator removed it. What it was is kept: ended tasks name it, and it must not come
+    /// back as if nothing had happened.
+    pub removed_at: Option<Timestamp>,
 }
 
 /// A plugin that should run.
@@ -128,6 +131,8 @@ pub enum OperationAct {
         capacity: Bytes,
     },
     Delete,
+    /// Forget the volume, whatever the back end has of it.
+    Forget,
 }
 
 /// An accepted request for change.
@@ -287,6 +292,7 @@ impl Change {
     pub fn step(&self) -> &'static str {
         match self {
             Self::Cluster(_) => "cluster",
+            Self::Agent(r) if r.removed_at.is_some() => "agent_removed",
             Self::Agent(_) => "agent_admitted",
             Self::Plugin(r) if r.removing => "plugin_removing",
             Self::Plugin(_) => "plugin_added",
@@ -321,6 +327,7 @@ impl OperationRecord {
             OperationAct::Create => OperationKind::CreateVolume,
             OperationAct::Grow { .. } => OperationKind::GrowVolume,
             OperationAct::Delete => OperationKind::DeleteVolume,
+            OperationAct::Forget => OperationKind::ForgetVolume,
         }
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use sutler_api::agent::{Register, Registered, ToAgent, Updates};
-use sutler_api::plugin::AddPluginRequest;
+use sutler_api::plugin::{AddPluginRequest, AgentView};
 use sutler_api::task::RunTaskRequest;
-use sutler_api::volume::CreateVolumeRequest;
+use sutler_api::volume::{CreateVolumeRequest, VolumeView};
 use sutler_ids::Bytes;
-use sutler_ids::{AgentId, OperationUuid, PluginName, TaskId, VolumeId, VolumeName};
+use sutler_ids::{AgentId, AgentName, OperationUuid, PluginName, TaskId, VolumeId, VolumeName};
 use uuid::Uuid;
 
 use crate::record::Change;
@@ -67,6 +67,16 @@ pub enum Request {
         name: VolumeName,
         /// Delete it now, past the trash.
         purge: bool,
+    },
+    /// Forget a volume, whatever its back end has of it.
+    ForgetVolume {
+        name: VolumeName,
+    },
+    /// Take a node out of the books that never comes back.
+    RemoveNode {
+        name: AgentName,
+        /// Also with volumes, which are forgotten.
+        forget_volumes: bool,
     },
     /// Take a volume out of the trash.
     RestoreVolume {
@@ -135,11 +145,18 @@ pub enum Reply {
     Forgotten {
         operation_uuid: OperationUuid,
         /// The volume as it last was.
-        volume: Box<sutler_api::volume::VolumeView>,
+        volume: Box<VolumeView>,
     },
     Volume(VolumeId),
     Task(TaskId),
     Plugin(PluginName),
+    /// A node was removed, with what may be left of its volumes.
+    NodeRemoved {
+        /// The node as it last was.
+        node: Box<AgentView>,
+        /// Its volumes as they last were.
+        forgotten: Vec<VolumeView>,
+    },
     /// The node is admitted.
     Registered(Registered),
 }

@@ -125,7 +125,7 @@ impl Turn<'_> {
         self.books.live.tasks.insert(report.task_id.clone(), report);
     }
 
-    fn end_task(&mut self, record: TaskRecord, end: TaskEnd) {
+    pub(crate) fn end_task(&mut self, record: TaskRecord, end: TaskEnd) {
         if record.end.is_some() {
             return;
         }

@@ -3,6 +3,7 @@
 mod agents;
 mod plugins;
 mod random;
+mod removal;
 mod tasks;
 mod volumes;
 mod world;

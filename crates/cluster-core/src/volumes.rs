@@ -106,7 +106,7 @@ impl Books {
     }
 
     /// Refuses if a task names the volume or its owner still holds it for one.
-    fn check_unused(&self, volume: &VolumeRecord) -> Result<(), Problem> {
+    pub(crate) fn check_unused(&self, volume: &VolumeRecord) -> Result<(), Problem> {
         let name = &volume.spec.name;
         if let Some(task) = self.holders_of(volume.spec.volume_id).next() {
             let id = &task.spec.task_id;
@@ -346,8 +346,18 @@ impl Turn<'_> {
     }
 
     fn begin_deletion(&mut self, volume: VolumeRecord, deletion: OperationUuid) -> OperationUuid {
+        self.begin_end(volume, deletion, OperationAct::Delete)
+    }
+
+    /// Records that a volume is to end, and tells the owner how.
+    pub(crate) fn begin_end(
+        &mut self,
+        volume: VolumeRecord,
+        deletion: OperationUuid,
+        act: OperationAct,
+    ) -> OperationUuid {
         let volume = self.set_phase(volume, VolumePhase::Deleting { deletion });
-        self.accept_operation(deletion, OperationAct::Delete, &volume);
+        self.accept_operation(deletion, act, &volume);
         deletion
     }
 

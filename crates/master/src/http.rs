@@ -29,7 +29,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use sutler_ids::{ErrorKind, Problem};
 use tokio_util::sync::CancellationToken;
 
@@ -96,6 +96,7 @@ pub(crate) fn router(
         .route("/v1/plugins/{name}/restart", post(plugins::restart))
         .route("/v1/plugins/{name}/logs", get(logs::of_plugin))
         .route("/v1/agents", get(cluster::agents))
+        .route("/v1/agents/{name}", delete(cluster::remove_node))
         .route("/v1/classes", get(cluster::classes))
         .route("/v1/events", get(changes::events))
         .route("/v1/version", get(cluster::version))
@@ -104,22 +105,26 @@ pub(crate) fn router(
         .route("/health", get(health))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(silence, body::bounded));
-    let agents = Router::new()
-        .route("/agent/v1/register", post(agent_link::register))
-        .route("/agent/v1/events", get(agent_link::events))
-        .route("/agent/v1/updates", post(agent_link::updates))
-        .layer(DefaultBodyLimit::max(UPDATES_BYTES_MAX))
-        .layer(from_fn_with_state(silence, body::bounded))
-        // A log that is followed may be silent for hours; its asker's end is its end.
-        .route("/agent/v1/answers/{request_id}", post(agent_link::answer));
     public
-        .merge(agents)
+        .merge(agent_routes(silence))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(app.clone(), access::check))
         .layer(from_fn_with_state(app.clone(), metrics::count))
         .layer(from_fn(refusal::no_store))
         .with_state(app)
+}
+
+/// The agents' side.
+fn agent_routes(silence: BodySilence) -> Router<Arc<App>> {
+    Router::new()
+        .route("/agent/v1/register", post(agent_link::register))
+        .route("/agent/v1/events", get(agent_link::events))
+        .route("/agent/v1/updates", post(agent_link::updates))
+        .layer(DefaultBodyLimit::max(UPDATES_BYTES_MAX))
+        .layer(from_fn_with_state(silence, body::bounded))
+        // A log that is followed may be silent for hours; its asker's end is its end.
+        .route("/agent/v1/answers/{request_id}", post(agent_link::answer))
 }
 
 /// Tells that the process serves; the only path without a token.

@@ -246,4 +246,7 @@ pub enum Denied {
     /// The plugin cannot do that.
     #[error("{0}")]
     Unable(String),
+    /// The host has a mount of it.
+    #[error("{0} is still mounted")]
+    Mounted(String),
 }

@@ -211,12 +211,8 @@ impl Volume {
 
     fn on_operation(&mut self, operation: VolumeOperation, now: Now) -> Result<(), Denied> {
         let uuid = operation.operation_uuid;
-        if self
-            .record
-            .ended
-            .iter()
-            .any(|ended| ended.operation_uuid == uuid)
-        {
+        let mut ended = self.record.ended.iter();
+        if ended.any(|ended| ended.operation_uuid == uuid) {
             self.retell(uuid);
             return Ok(());
         }
@@ -232,6 +228,7 @@ impl Volume {
             VolumeAct::Create(_) => return Err(Denied::Exists),
             VolumeAct::Grow { .. } => self.check_grow()?,
             VolumeAct::Delete => self.make_way_for_delete(now)?,
+            VolumeAct::Forget => return self.forget(operation, now),
         }
         self.record.pending = Some(PendingOperation {
             operation_uuid: uuid,
@@ -247,6 +244,24 @@ impl Volume {
             self.record.phase = Phase::Gone;
             self.end_operation(Outcome::Finished, now);
         }
+        Ok(())
+    }
+
+    /// The operator's last word: the volume ends here, whatever its plugin has of it. The shell
+    /// has seen that nothing of it is mounted; an open call's answer will find nobody.
+    fn forget(&mut self, operation: VolumeOperation, now: Now) -> Result<(), Denied> {
+        if let Some(holder) = self.record.holders.keys().next() {
+            return Err(Denied::InUse(holder.to_string()));
+        }
+        let problem = Problem::new(ErrorKind::Conflict, "the volume was forgotten");
+        self.end_operation(Outcome::Failed(problem), now);
+        self.live.open = None;
+        self.move_to(Phase::Gone);
+        self.record.pending = Some(PendingOperation {
+            operation_uuid: operation.operation_uuid,
+            act: operation.act,
+        });
+        self.end_operation(Outcome::Finished, now);
         Ok(())
     }
 
@@ -403,8 +418,9 @@ impl Volume {
                     self.end_operation(Outcome::Finished, now);
                 }
             }
-            // A volume that was removed is gone with the answer to its DeleteVolume.
-            VolumeAct::Delete | VolumeAct::Create(_) => {}
+            // A volume that was removed is gone with the answer to its DeleteVolume, and one that
+            // is forgotten at once.
+            VolumeAct::Delete | VolumeAct::Create(_) | VolumeAct::Forget => {}
         }
     }
 

@@ -46,6 +46,7 @@ pub(crate) fn kind_text(kind: OperationKind) -> &'static str {
         OperationKind::CreateVolume => "create volume",
         OperationKind::GrowVolume => "grow volume",
         OperationKind::DeleteVolume => "delete volume",
+        OperationKind::ForgetVolume => "forget volume",
     }
 }
 

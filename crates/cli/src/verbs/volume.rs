@@ -38,6 +38,7 @@ Examples:
   sutler volume rm data              to the trash, for its retention
   sutler volume restore data         and back
   sutler volume rm data --purge      delete it in the back end now
+  sutler volume rm data --forget     when it cannot be deleted any more: what may be left, and how
 
 It refuses while a task uses the volume, and names the task (exit status 4).";
 
@@ -111,6 +112,12 @@ pub struct RmArgs {
     /// Delete it in the back end now; its data cannot come back
     #[arg(long)]
     pub purge: bool,
+    /// Forget it, whatever its back end has of it: for one that cannot be deleted any more
+    #[arg(long, conflicts_with = "purge")]
+    pub forget: bool,
+    /// Really forget it
+    #[arg(long, requires = "forget")]
+    pub yes: bool,
     /// Of waiting.
     #[command(flatten)]
     pub wait: WaitArgs,

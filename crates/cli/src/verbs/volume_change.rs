@@ -93,6 +93,9 @@ pub(super) async fn grow(args: GrowArgs, context: &mut Context) -> Outcome {
 
 /// Removes a volume: to the trash, or for good.
 pub(super) async fn remove(args: RmArgs, context: &mut Context) -> Outcome {
+    if args.forget {
+        return forget(args, context).await;
+    }
     let query = if args.purge { "?purge=true" } else { "" };
     let path = format!("/v1/volumes/{}{query}", args.name);
     let accepted = context.client.delete::<Accepted>(&path).await?;
@@ -119,6 +122,47 @@ pub(super) async fn remove(args: RmArgs, context: &mut Context) -> Outcome {
     }
     context.io.note(&format!("volume {} is gone", args.name));
     Ok(ExitStatus::OK)
+}
+
+/// Has a volume forgotten: at the second word, since nobody takes that back.
+async fn forget(args: RmArgs, context: &mut Context) -> Outcome {
+    let name = &args.name;
+    let path = format!("/v1/volumes/{name}");
+    if !args.yes {
+        let volume = context.client.get::<VolumeView>(&path).await?.value;
+        let what = format!("{}; nothing is deleted there", what_stays(&volume));
+        let mut report = Report::new(format!("forgetting volume {name} cannot be taken back"));
+        report.causes.push(what);
+        report.hint = Some(format!("sutler volume rm {name} --forget --yes"));
+        return Err(report.into());
+    }
+    let path = format!("{path}?forget=true");
+    let accepted = context.client.delete::<Accepted>(&path).await?;
+    if args.wait.no_wait {
+        return show_accepted(context, &accepted);
+    }
+    match ended_well(context, &accepted.value, &args.wait).await? {
+        Ended::Known(operation) if context.json => context.io.line(&pretty(&operation.raw))?,
+        Ended::Gone if context.json => context.io.line(&pretty(&accepted.raw))?,
+        Ended::Known(_) | Ended::Gone => context.io.line(name.as_str())?,
+    }
+    let stays = what_stays(&accepted.value.volume);
+    context
+        .io
+        .note(&format!("volume {name} is forgotten; {stays}"));
+    Ok(ExitStatus::OK)
+}
+
+/// Says what may be left of a forgotten volume, and where.
+pub(super) fn what_stays(volume: &VolumeView) -> String {
+    let (plugin, node) = (&volume.plugin, &volume.agent);
+    match &volume.csi_volume_id {
+        Some(id) => format!("plugin {plugin} on node {node} may still have it as {id}"),
+        None => format!(
+            "plugin {plugin} on node {node} may have made it, under the name {}",
+            volume.volume_id.csi_name()
+        ),
+    }
 }
 
 /// Takes a volume out of the trash.

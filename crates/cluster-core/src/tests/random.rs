@@ -30,6 +30,13 @@ enum Act {
         name: u8,
         purge: bool,
     },
+    Forget {
+        name: u8,
+    },
+    RemoveNode {
+        agent: bool,
+        forget_volumes: bool,
+    },
     Restore {
         name: u8,
     },
@@ -105,6 +112,9 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (name.clone(), 0..12u8).prop_map(|(name, size)| Act::Grow { name, size }),
         2 => (name.clone(), any::<bool>()).prop_map(|(name, purge)| Act::Remove { name, purge }),
         1 => name.clone().prop_map(|name| Act::Restore { name }),
+        1 => name.clone().prop_map(|name| Act::Forget { name }),
+        1 => (any::<bool>(), any::<bool>())
+            .prop_map(|(agent, forget_volumes)| Act::RemoveNode { agent, forget_volumes }),
         4 => (0..6u8, prop::collection::vec((name, any::<bool>(), any::<bool>()), 0..3))
             .prop_map(|(id, volumes)| Act::Run { id, volumes }),
         2 => any::<usize>().prop_map(|pick| Act::Stop { pick }),
@@ -183,6 +193,24 @@ impl Run {
                     name: named(name),
                     purge,
                 }));
+            }
+            Act::Forget { name } => {
+                drop(world.request(Request::ForgetVolume { name: named(name) }));
+            }
+            Act::RemoveNode {
+                agent: which,
+                forget_volumes,
+            } => {
+                let called = if which { "b" } else { "a" };
+                let name = called.parse().unwrap();
+                let request = Request::RemoveNode {
+                    name,
+                    forget_volumes,
+                };
+                if world.request(request).is_ok() {
+                    // A new machine of the same name takes its place.
+                    self.agents[usize::from(which)] = world.agent(called);
+                }
             }
             Act::Restore { name } => {
                 drop(world.request(Request::RestoreVolume { name: named(name) }));

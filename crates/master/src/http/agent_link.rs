@@ -57,7 +57,8 @@ pub(super) async fn register(
         | Reply::Forgotten { .. }
         | Reply::Volume(_)
         | Reply::Task(_)
-        | Reply::Plugin(_) => Err(unexpected()),
+        | Reply::Plugin(_)
+        | Reply::NodeRemoved { .. } => Err(unexpected()),
     };
     Ok(Json(app.shell.decide(event, render).await?))
 }

@@ -6,15 +6,15 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use sutler_api::operation::{OperationState, OperationView};
-use sutler_api::plugin::AgentView;
+use sutler_api::plugin::{AgentView, RemovedNode};
 use sutler_api::volume::ClassView;
-use sutler_cluster_core::Books;
-use sutler_ids::OperationUuid;
-use sutler_ids::Problem;
+use sutler_cluster_core::{Books, Reply, Request};
+use sutler_ids::{AgentName, OperationUuid, Problem};
 
 use super::App;
 use super::extract::{ApiPath, ApiQuery};
 use super::refusal::Refusal;
+use super::volumes::unexpected;
 use super::wait::until;
 
 /// Query of `GET /v1/operations/{uuid}`.
@@ -41,6 +41,44 @@ pub(crate) struct Version {
     responses((status = 200, body = Vec<AgentView>)))]
 pub(crate) async fn agents(State(app): State<Arc<App>>) -> Result<Json<Vec<AgentView>>, Refusal> {
     Ok(Json(app.shell.read(|books| Ok(books.agent_views())).await?))
+}
+
+/// Query of `DELETE /v1/agents/{name}`.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RemoveNodeQuery {
+    /// Also with volumes: they are forgotten, and nothing of them is deleted.
+    #[serde(default)]
+    forget_volumes: bool,
+}
+
+/// Takes a node out of the books that never comes back. It must not be connected.
+#[utoipa::path(delete, path = "/v1/agents/{name}", tag = "cluster",
+    params(("name" = String, Path), RemoveNodeQuery),
+    responses((status = 200, body = RemovedNode), (status = 409, body = Problem)))]
+pub(crate) async fn remove_node(
+    State(app): State<Arc<App>>,
+    ApiPath(name): ApiPath<AgentName>,
+    ApiQuery(query): ApiQuery<RemoveNodeQuery>,
+) -> Result<Json<RemovedNode>, Refusal> {
+    let request = Request::RemoveNode {
+        name,
+        forget_volumes: query.forget_volumes,
+    };
+    let render = |reply, _: &Books| match reply {
+        Reply::NodeRemoved { node, forgotten } => Ok(RemovedNode {
+            node: *node,
+            forgotten_volumes: forgotten,
+        }),
+        Reply::Done
+        | Reply::Accepted { .. }
+        | Reply::Forgotten { .. }
+        | Reply::Volume(_)
+        | Reply::Task(_)
+        | Reply::Plugin(_)
+        | Reply::Registered(_) => Err(unexpected()),
+    };
+    Ok(Json(app.shell.request(request, render).await?))
 }
 
 /// Lists every class, by name.

@@ -224,6 +224,7 @@ fn operations(books: &Books, registry: &mut Registry) {
             OperationKind::CreateVolume => "create_volume",
             OperationKind::GrowVolume => "grow_volume",
             OperationKind::DeleteVolume => "delete_volume",
+            OperationKind::ForgetVolume => "forget_volume",
         };
         let outcome = match record.ended.as_ref().map(|ended| &ended.outcome) {
             None => "pending",

@@ -32,6 +32,7 @@ use super::{changes, cluster, logs, metrics, plugins, tasks, volumes, why};
         plugins::restart,
         logs::of_plugin,
         cluster::agents,
+        cluster::remove_node,
         cluster::classes,
         changes::events,
         cluster::version,

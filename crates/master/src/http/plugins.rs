@@ -79,6 +79,7 @@ pub(crate) async fn add(
         | Reply::Forgotten { .. }
         | Reply::Volume(_)
         | Reply::Task(_)
+        | Reply::NodeRemoved { .. }
         | Reply::Registered(_) => Err(unexpected()),
     };
     let plugin = app

@@ -85,6 +85,7 @@ fn rendered(reply: Reply, books: &Books) -> Result<TaskView, Problem> {
         | Reply::Forgotten { .. }
         | Reply::Volume(_)
         | Reply::Plugin(_)
+        | Reply::NodeRemoved { .. }
         | Reply::Registered(_) => Err(unexpected()),
     }
 }

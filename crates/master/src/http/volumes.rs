@@ -43,6 +43,9 @@ pub(crate) struct RemoveQuery {
     /// Delete it now, past the trash.
     #[serde(default)]
     purge: bool,
+    /// Forget it, whatever its back end has of it; nothing is deleted there.
+    #[serde(default)]
+    forget: bool,
 }
 
 /// Lists every volume, by name.
@@ -116,7 +119,8 @@ pub(crate) async fn grow(
 }
 
 /// Puts a volume into the trash, or deletes it with `purge`. The operation is the deletion,
-/// which of a volume in the trash begins when its retention ends.
+/// which of a volume in the trash begins when its retention ends. With `forget` nothing is deleted:
+/// its node takes it out of the books, and only if nothing of it is mounted there.
 #[utoipa::path(delete, path = "/v1/volumes/{name}", tag = "volumes",
     params(("name" = String, Path), RemoveQuery),
     responses((status = 202, body = Accepted), (status = 409, body = Problem)))]
@@ -125,14 +129,15 @@ pub(crate) async fn remove(
     ApiPath(name): ApiPath<VolumeName>,
     ApiQuery(query): ApiQuery<RemoveQuery>,
 ) -> Result<(StatusCode, Json<Accepted>), Refusal> {
-    accept(
-        &app,
-        Request::RemoveVolume {
-            name,
-            purge: query.purge,
-        },
-    )
-    .await
+    let request = match (query.purge, query.forget) {
+        (true, true) => {
+            let what = "purge deletes in the back end and forget does not: give one of them";
+            return Err(Problem::new(ErrorKind::Invalid, what).into());
+        }
+        (false, true) => Request::ForgetVolume { name },
+        (purge, false) => Request::RemoveVolume { name, purge },
+    };
+    accept(&app, request).await
 }
 
 /// Takes a volume out of the trash.
@@ -186,6 +191,7 @@ fn accepted(reply: Reply, books: &Books) -> Result<Accepted, Problem> {
         | Reply::Volume(_)
         | Reply::Task(_)
         | Reply::Plugin(_)
+        | Reply::NodeRemoved { .. }
         | Reply::Registered(_) => Err(unexpected()),
     }
 }

@@ -194,6 +194,7 @@ fn word(message: &ToAgent) -> &'static str {
             VolumeAct::Create(_) => "operation_create",
             VolumeAct::Grow { .. } => "operation_grow",
             VolumeAct::Delete => "operation_delete",
+            VolumeAct::Forget => "operation_forget",
         },
         ToAgent::Task(task) if task.stop => "task_stop",
         ToAgent::Task(_) => "task",

@@ -1,14 +1,16 @@
 //! Whose identity at a driver is whose, by the books.
 //!
-//! Owns two questions that one volume's machine cannot answer: which other volume has an identity,
-//! and which identities a plugin's volumes have.
+//! Owns the questions that one volume's machine cannot answer: which other volume has an identity,
+//! which identities a plugin's volumes have, and whether one that is to be forgotten is mounted.
 
 use std::collections::BTreeSet;
 
+use sutler_api::agent::{VolumeAct, VolumeOperation};
 use sutler_ids::{PluginName, VolumeId, VolumeName};
 use sutler_volume_core::{Answer, Created, Event, Made, Volume, VolumeRecord};
 
 use super::calls::CallEnded;
+use super::host_state::VolumePaths;
 use super::shell::Shell;
 
 impl Shell {
@@ -36,6 +38,18 @@ impl Shell {
             .filter(|record| record.spec.volume_id != volume_id)
             .find(|record| record.created().is_some_and(is_it));
         other.map(|record| record.spec.name.clone())
+    }
+
+    /// Gives where a volume is mounted that is to be forgotten: then its plugin is asked first.
+    pub(crate) fn still_mounted(&self, operation: &VolumeOperation) -> Option<String> {
+        let volume = self.volumes.get(&operation.volume_id)?;
+        let plugin = &volume.record().spec.plugin;
+        let paths = VolumePaths::new(&self.config.volumes_dir, plugin, operation.volume_id);
+        let mounted = match operation.act {
+            VolumeAct::Forget => paths.any_mounted(),
+            VolumeAct::Create(_) | VolumeAct::Grow { .. } | VolumeAct::Delete => None,
+        };
+        mounted.map(|path| path.display().to_string())
     }
 
     /// The identities of a plugin's volumes that the books have.

@@ -55,6 +55,9 @@ pub(crate) fn no_record(volume_id: VolumeId) -> Problem {
 pub(crate) fn denial(denied: &Denied) -> Problem {
     match denied {
         Denied::Absent => Problem::new(ErrorKind::NotFound, "the node has no record of the volume"),
+        Denied::Mounted(path) => {
+            Problem::new(ErrorKind::Conflict, denied.to_string()).hint(format!("umount {path}"))
+        }
         Denied::Busy(_) | Denied::Exists | Denied::InUse(_) | Denied::Unable(_) => {
             Problem::new(ErrorKind::Conflict, denied.to_string())
         }

@@ -192,7 +192,9 @@ impl Shell {
 
     fn submit(&mut self, operation: VolumeOperation) {
         let (volume_id, operation_uuid) = (operation.volume_id, operation.operation_uuid);
-        let denied = if self.volumes.contains_key(&volume_id) {
+        let denied = if let Some(mounted) = self.still_mounted(&operation) {
+            Some(Denied::Mounted(mounted))
+        } else if self.volumes.contains_key(&volume_id) {
             self.send(volume_id, Event::Operation(operation))
         } else if matches!(operation.act, VolumeAct::Create(_)) {
             self.create(&operation)

@@ -474,6 +474,28 @@ async fn a_late_mount_is_waited_for_and_a_mount_that_stays_is_not_deleted_under(
 }
 
 #[tokio::test]
+async fn a_volume_that_cannot_be_deleted_is_forgotten_unless_it_is_mounted() {
+    let mut bench = Bench::created(FakeConfig::default()).await;
+    let target = bench.target();
+    std::fs::create_dir_all(&target).unwrap();
+    let mount = Tmpfs::over(target.clone());
+    bench.handle.submit(operation(2, VolumeAct::Forget));
+    let Outcome::Failed(problem) = bench.outcome(2).await else {
+        panic!("it is mounted");
+    };
+    assert!(
+        problem.what.contains(&target.display().to_string()),
+        "{problem}"
+    );
+    drop(mount);
+    bench.handle.submit(operation(3, VolumeAct::Forget));
+    assert_eq!(bench.outcome(3).await, Outcome::Finished);
+    assert_eq!(bench.plugin.count(Rpc::DeleteVolume), 0);
+    let left = bench.plugin.volumes();
+    assert_eq!(left.len(), 1, "nothing was deleted: {left:?}");
+}
+
+#[tokio::test]
 async fn files_at_the_target_of_a_volume_are_not_hidden_by_a_mount() {
     let mut bench = Bench::created(FakeConfig::default()).await;
     bench.mounts_volumes = true;

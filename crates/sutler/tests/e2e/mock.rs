@@ -199,6 +199,26 @@ fn a_volume_that_its_plugin_forgot_is_missing_and_never_made_again() {
 }
 
 #[test]
+fn a_volume_whose_plugin_is_gone_for_good_is_forgotten_at_the_second_word() {
+    let _alone = alone();
+    let (_registry, world) = world_with_mock();
+    let create = [
+        "volume", "create", "data", "--class", PLUGIN, "--size", "1G",
+    ];
+    world.ok(&create);
+    let id = world.volume("data").unwrap()["csi_volume_id"].clone();
+    let id = id.as_str().expect("it was made");
+    let first = world.sutler(&["volume", "rm", "data", "--forget"]);
+    first.expect(1, &["cannot be taken back", id, "--forget --yes"]);
+    world.wait_volume("data", "ready", SOON).unwrap();
+    let told = world.sutler(&["volume", "rm", "data", "--forget", "--yes"]);
+    told.expect(0, &["data is forgotten", id]);
+    assert!(items(&world.json(&["volume", "ls"]).unwrap()).is_empty());
+    assert!(forget(&calls(&world), &["DeleteVolume"]).is_empty());
+    world.ok(&["plugin", "rm", PLUGIN]);
+}
+
+#[test]
 fn a_task_ends_and_lets_go_though_its_plugin_forgot_the_volume() {
     let _alone = alone();
     let (_registry, world) = world_with_mock();

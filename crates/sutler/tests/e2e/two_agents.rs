@@ -1,10 +1,12 @@
 //! Master and agents as processes of their own: on loopback, and over TLS between network
 //! namespaces.
 
+use serde_json::Value;
 use sutler_testkit::oracle::Oracle;
-use sutler_testkit::world::{Shape, World};
+use sutler_testkit::poll;
+use sutler_testkit::world::{Shape, World, items};
 
-use crate::{alone, config};
+use crate::{SOON, alone, config};
 
 /// The main job on one node of the cluster.
 fn main_job_on(world: &World, agent: &str) {
@@ -91,4 +93,43 @@ fn a_call_without_the_token_is_refused() {
     let agents = world.root().join("agent-token");
     std::fs::write(&agents, join["token"].as_str().expect("it holds a token")).unwrap();
     call(&agents.display().to_string()).expect(1, &["token"]);
+}
+
+#[test]
+fn a_node_that_never_comes_back_is_removed_and_refused_if_it_does() {
+    let _alone = alone();
+    let mut world = World::up(config().shape(Shape::Split(2))).expect("the cluster comes up");
+    main_job_on(&world, "a1");
+    main_job_on(&world, "a2");
+    world
+        .sutler(&["node", "rm", "a2"])
+        .expect(4, &["a2 is connected"]);
+    assert!(world.agent(1).terminate(SOON).unwrap().success());
+    let away = |node: &Value| node["name"] == "a2" && node["connected"] == false;
+    poll::until("a2 is away", SOON, || {
+        let nodes = world
+            .json(&["node", "ls"])
+            .map_err(|error| error.to_string())?;
+        poll::holds(items(&nodes).iter().any(away), || nodes.to_string())
+    })
+    .unwrap();
+    let forget = ["volume", "rm", "data-a2", "--forget", "--yes"];
+    world
+        .sutler(&forget)
+        .expect(4, &["not connected", "node rm a2"]);
+    let told = world.sutler(&["node", "rm", "a2"]);
+    told.expect(4, &["data-a2", "--forget-volumes"]);
+    let told = world.sutler(&["node", "rm", "a2", "--forget-volumes"]);
+    told.expect(0, &["data-a2 is forgotten", "plugin local on node a2"]);
+    let nodes = world.json(&["node", "ls"]).unwrap();
+    assert_eq!(items(&nodes).len(), 1, "{nodes}");
+    world.agent(1).start().unwrap();
+    poll::until("it is told that it was removed", SOON, || {
+        let log = world.agent(1).log();
+        poll::holds(log.contains("was removed from this cluster"), || {
+            log.clone()
+        })
+    })
+    .unwrap();
+    world.ok(&["volume", "rm", "data-a1", "--purge"]);
 }

@@ -266,3 +266,34 @@ fn a_mount_that_died_under_its_holder_is_seen_with_the_plugins_return_and_the_wa
         assert_eq!(volume.state(), VolumeState::InUse);
     }
 }
+
+#[test]
+fn a_forgotten_volume_ends_at_once_whatever_was_under_way_and_a_held_one_does_not() {
+    let create = operation(1, VolumeAct::Create(spec()));
+    let (mut volume, _) = Volume::create(&create, "boot", at(0)).unwrap();
+    let step = volume.on_event(plugin_up(ALL), at(1)).unwrap();
+    let Some(Effect::Call(call)) = step.effects.last() else {
+        panic!("{:?}", step.effects);
+    };
+    let call_id = call.call_id;
+    let forget = || Event::Operation(operation(2, VolumeAct::Forget));
+    let step = volume.on_event(forget(), at(2)).unwrap();
+    assert!(volume.is_gone() && step.persist.is_some());
+    let told = step.effects.iter().filter_map(|effect| match effect {
+        Effect::TellOperation(report) => Some(report.outcome == Outcome::Finished),
+        _ => None,
+    });
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [false, true],
+        "the creation, then this"
+    );
+    let answer = Ok(Answer::Made(made("late", spec().capacity)));
+    let step = volume.on_event(ended(call_id, answer), at(3)).unwrap();
+    assert!(volume.is_gone() && step.persist.is_none(), "too late");
+
+    let mut world = created(ALL);
+    acquire(&mut world, "a", false);
+    let denied = world.volume.as_mut().unwrap().on_event(forget(), at(900));
+    assert_eq!(denied, Err(Denied::InUse("a".to_owned())));
+}
