@@ -157,7 +157,12 @@ const WORDS: &[Tip] = &[
         &["prune", "empty"],
         "the trash empties itself; one volume now: sutler volume rm NAME --purge",
     ),
-    ("task", &["rm", "delete", "remove", "prune"], TASKS_LEAVE),
+    ("task", &["prune"], TASKS_LEAVE),
+    (
+        "task",
+        &["delete"],
+        "sutler task rm NAME, once it has ended",
+    ),
     ("task", &["kill", "end"], "sutler task stop NAME"),
     ("task", &["ps"], "sutler task ls"),
     (
@@ -283,7 +288,8 @@ const NO_DRAIN: &str =
     "there is no verb for it yet; end its tasks, remove its volumes, then stop its agent";
 const MOUNT: &str = "a volume is mounted for a task: sutler run -v NAME:/path IMAGE -- COMMAND";
 const SNAPSHOT: &str = "there are no snapshots yet";
-const TASKS_LEAVE: &str = "end one with: sutler task stop NAME; ended tasks leave by themselves";
+const TASKS_LEAVE: &str = "end one with: sutler task stop NAME; ended tasks leave by themselves, \
+                           or by: sutler task rm NAME";
 const IMAGE_DECIDES: &str =
     "leave it out: the image decides; give a command after it, such as: IMAGE -- sh -c '...'";
 const CREDENTIALS: &str =

@@ -350,6 +350,7 @@ impl Turn<'_> {
             Request::RestoreVolume { name } => self.restore_volume(&name),
             Request::RunTask(request) => self.run_task(seed, *request),
             Request::StopTask { task_id } => self.stop_task(&task_id),
+            Request::RemoveTask { task_id } => self.remove_task(&task_id),
             Request::AddPlugin(request) => self.add_plugin(*request),
             Request::RestartPlugin { name, in_use } => self.restart_plugin(&name, in_use),
             Request::RemovePlugin { name } => self.remove_plugin(&name),

@@ -87,6 +87,10 @@ pub enum Request {
     StopTask {
         task_id: TaskId,
     },
+    /// Forget an ended task, with its logs.
+    RemoveTask {
+        task_id: TaskId,
+    },
     /// Add a plugin, or change it.
     AddPlugin(Box<AddPluginRequest>),
     /// Start a plugin again.

@@ -2,7 +2,7 @@
 
 use sutler_api::agent::{TaskReport, ToAgent};
 use sutler_api::task::TaskState;
-use sutler_ids::{AgentId, TaskId};
+use sutler_ids::{AgentId, TaskId, TaskInstance};
 use sutler_ids::{ErrorKind, Problem};
 
 use crate::books::{Books, Turn};
@@ -58,6 +58,26 @@ impl Turn<'_> {
         self.persist(Change::Task(TaskRecord { stop: true, ..task }));
         self.send_task(id);
         Ok(())
+    }
+
+    /// Forgets an ended task before its time.
+    pub(crate) fn remove_task(&mut self, id: &TaskId) -> Result<(), Problem> {
+        let task = self.books.task_called(id)?;
+        if task.end.is_none() {
+            let what = format!("task {id} has not ended");
+            let hint = format!("sutler task stop {id}");
+            return Err(Problem::new(ErrorKind::Conflict, what).hint(hint));
+        }
+        let (agent_id, instance) = (task.agent_id, task.spec.instance);
+        self.forget_task(id.clone(), agent_id, instance);
+        self.step.changed.insert(Subject::Task(id.clone()));
+        self.reply(Reply::Task(id.clone()));
+        Ok(())
+    }
+
+    fn forget_task(&mut self, task_id: TaskId, agent_id: AgentId, instance: TaskInstance) {
+        self.persist(Change::ForgetTask(task_id.clone()));
+        self.send(agent_id, ToAgent::ForgetTask { task_id, instance });
     }
 
     /// Sends a task to its agent, unless it has ended.
@@ -138,12 +158,9 @@ impl Turn<'_> {
             && let Some((_, oldest)) = self.books.durable.ended_tasks.first().cloned()
         {
             let record = self.books.durable.tasks.get(&oldest);
-            let known = record.map(|task| (task.agent_id, task.spec.instance));
-            self.persist(Change::ForgetTask(oldest.clone()));
-            if let Some((agent_id, instance)) = known {
-                let task_id = oldest;
-                self.send(agent_id, ToAgent::ForgetTask { task_id, instance });
-            }
+            let task = record.expect("the index names tasks of the books");
+            let (agent_id, instance) = (task.agent_id, task.spec.instance);
+            self.forget_task(oldest, agent_id, instance);
         }
     }
 }

@@ -85,7 +85,7 @@ pub(crate) fn router(
         .route("/v1/volumes/{name}/why", get(why::why))
         .route("/v1/operations/{uuid}", get(cluster::operation))
         .route("/v1/tasks", get(tasks::list).post(tasks::run))
-        .route("/v1/tasks/{id}", get(tasks::show))
+        .route("/v1/tasks/{id}", get(tasks::show).delete(tasks::remove))
         .route("/v1/tasks/{id}/stop", post(tasks::stop))
         .route("/v1/tasks/{id}/logs", get(logs::of_task))
         .route("/v1/plugins", get(plugins::list).post(plugins::add))

@@ -30,6 +30,12 @@ Examples:
 
 The container gets its stop signal, and SIGKILL after the grace that `sutler run` was given.";
 
+const RM_EXAMPLES: &str = "\
+Examples:
+  sutler task rm web
+
+Its name is free then. Ended tasks leave by themselves too, the oldest of 500 first.";
+
 /// Most characters of a command in the list.
 const COMMAND_MAX: usize = 40;
 
@@ -56,6 +62,12 @@ pub enum TaskVerb {
     /// Stop a task
     #[command(after_help = STOP_EXAMPLES)]
     Stop(StopArgs),
+    /// Forget an ended task, with its output
+    #[command(visible_alias = "remove", after_help = RM_EXAMPLES)]
+    Rm {
+        /// The task
+        id: TaskId,
+    },
 }
 
 /// Options of `sutler task stop`.
@@ -89,6 +101,11 @@ pub async fn run(verb: TaskVerb, context: &mut Context) -> Outcome {
             return logs::print(context, &format!("/v1/tasks/{id}/logs"), &log).await;
         }
         TaskVerb::Stop(args) => return stop(args, context).await,
+        TaskVerb::Rm { id } => {
+            let path = format!("/v1/tasks/{id}");
+            let answer = context.client.delete::<TaskView>(&path).await?;
+            context.show(&answer, |task, _| format!("{}\n", task.task_id))?;
+        }
     }
     Ok(ExitStatus::OK)
 }

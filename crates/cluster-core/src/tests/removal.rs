@@ -148,3 +148,30 @@ fn a_removed_node_is_told_so_when_it_comes_back_and_its_name_is_free() {
     world.event(Event::Register { seed, register }).unwrap();
     assert_eq!(world.books.agent_views().len(), 1);
 }
+
+#[test]
+fn an_ended_task_is_forgotten_with_its_name_and_one_that_runs_is_not() {
+    let (mut world, a) = World::with_local();
+    world.created(a, "data");
+    let id = world.run_on("t", "data", false).unwrap();
+    let remove = |world: &mut World| {
+        let task_id = id.clone();
+        world.request(Request::RemoveTask { task_id })
+    };
+    refused(
+        remove(&mut world),
+        ErrorKind::Conflict,
+        &["has not ended", "task stop t"],
+    );
+    world.report_task(a, &id, TaskState::Finished);
+    world.sent.clear();
+    remove(&mut world).unwrap();
+    assert_eq!(world.sent_words(), ["forget_task"]);
+    assert!(world.books.task(&id).is_err());
+    refused(
+        remove(&mut world),
+        ErrorKind::NotFound,
+        &["no task is called t"],
+    );
+    world.run_on("t", "data", false).unwrap();
+}

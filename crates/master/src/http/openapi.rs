@@ -24,6 +24,7 @@ use super::{changes, cluster, logs, metrics, plugins, tasks, volumes, why};
         tasks::show,
         tasks::run,
         tasks::stop,
+        tasks::remove,
         logs::of_task,
         plugins::list,
         plugins::show,

@@ -77,6 +77,21 @@ pub(crate) async fn stop(
     ))
 }
 
+/// Forgets an ended task, with its logs; ended tasks leave by themselves too, the oldest first.
+#[utoipa::path(delete, path = "/v1/tasks/{id}", tag = "tasks",
+    params(("id" = String, Path)),
+    responses((status = 200, body = TaskView), (status = 409, body = Problem)))]
+pub(crate) async fn remove(
+    State(app): State<Arc<App>>,
+    ApiPath(task_id): ApiPath<TaskId>,
+) -> Result<Json<TaskView>, Refusal> {
+    let look = task_id.clone();
+    let before = app.shell.read(move |books| books.task(&look)).await?;
+    let render = move |_, _: &Books| Ok(before);
+    let request = Request::RemoveTask { task_id };
+    Ok(Json(app.shell.request(request, render).await?))
+}
+
 fn rendered(reply: Reply, books: &Books) -> Result<TaskView, Problem> {
     match reply {
         Reply::Task(id) => books.task(&id),
