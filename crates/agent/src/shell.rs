@@ -141,7 +141,9 @@ impl Shell {
         // of effects and storage live in `self`, those of link and handle may be gone.
         tokio::select! {
             Some(event) = self.from_effects.recv() => Input::Effect(event),
-            Some(event) = self.from_storage.recv() => Input::Storage(event),
+            event = self.from_storage.recv() => Input::Storage(
+                event.expect("the storage provider ends after its last word, or has panicked"),
+            ),
             Some(event) = inbox.link.recv() => Input::Link(event),
             Some(request) = inbox.requests.recv() => Input::Request(request),
             () = tokio::time::sleep_until(wake) => Input::Time,

@@ -32,7 +32,7 @@ impl Turn<'_> {
                 self.close_stream(agent_id);
             }
         }
-        let now = self.now.wall;
+        let now = self.now;
         let live = &mut self.books.live.agents;
         live.entry(agent_id)
             .or_insert_with(|| LiveAgent::disconnected(now));
@@ -112,11 +112,11 @@ impl Turn<'_> {
     ) -> Result<(), Problem> {
         self.check_incarnation(agent_id, incarnation)?;
         self.close_stream(agent_id);
-        let now = self.now.wall;
+        let now = self.now;
         let live = self.books.live.agents.entry(agent_id);
         let live = live.or_insert_with(|| LiveAgent::disconnected(now));
         live.stream = Some(stream);
-        live.since = now;
+        live.since = now.wall;
         live.fresh.clear();
         live.told_plugins = false;
         let desired = self.books.desired_of(agent_id);
@@ -134,6 +134,7 @@ impl Turn<'_> {
         }
         live.stream = None;
         live.since = self.now.wall;
+        live.away_from = self.now.boottime;
         self.step.changed.insert(Subject::Agent(agent_id));
         self.finish_removals();
     }
@@ -144,6 +145,7 @@ impl Turn<'_> {
         };
         if let Some(stream) = live.stream.take() {
             live.since = self.now.wall;
+            live.away_from = self.now.boottime;
             self.step.effects.push(Effect::CloseStream { stream });
             self.step.changed.insert(Subject::Agent(agent_id));
         }
@@ -172,7 +174,7 @@ impl Turn<'_> {
     pub(crate) fn on_updates(&mut self, updates: Updates) -> Result<(), Problem> {
         self.check_incarnation(updates.agent_id, updates.incarnation)?;
         let agent_id = updates.agent_id;
-        let now = self.now.wall;
+        let now = self.now;
         let live = &mut self.books.live.agents;
         live.entry(agent_id)
             .or_insert_with(|| LiveAgent::disconnected(now));

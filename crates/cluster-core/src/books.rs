@@ -67,6 +67,8 @@ pub struct LiveAgent {
     pub stream: Option<u64>,
     /// Since when it is or is not connected.
     pub since: Timestamp,
+    /// The same for deadlines, while it is not connected.
+    pub(crate) away_from: Boottime,
     /// What it says is wrong with itself.
     pub problem: Option<Problem>,
     /// Its plugins: generation and state.
@@ -84,6 +86,7 @@ pub struct Books {
     pub(crate) live: Live,
     pub(crate) config: Config,
     pub(crate) recovered_at: Timestamp,
+    pub(crate) recovered_from: Boottime,
     /// When the cluster's record said how much time was observed.
     pub(crate) observed_from: Boottime,
     /// The moment of the last event.
@@ -116,6 +119,7 @@ impl Books {
                 live: Live::default(),
                 config,
                 recovered_at: now.wall,
+                recovered_from: now.boottime,
                 observed_from: now.boottime,
                 last: now,
             },
@@ -147,6 +151,7 @@ impl Books {
             live: Live::default(),
             config,
             recovered_at: now.wall,
+            recovered_from: now.boottime,
             observed_from: now.boottime,
             last: now,
         }))
@@ -295,10 +300,11 @@ impl Durable {
 }
 
 impl LiveAgent {
-    pub(crate) fn disconnected(since: Timestamp) -> Self {
+    pub(crate) fn disconnected(now: Now) -> Self {
         Self {
             stream: None,
-            since,
+            since: now.wall,
+            away_from: now.boottime,
             problem: None,
             plugins: BTreeMap::new(),
             fresh: BTreeSet::new(),

@@ -60,8 +60,15 @@ impl Turn<'_> {
         match act {
             OperationAct::Create => self.creation_ended(volume, outcome, left_behind),
             OperationAct::Grow { capacity } => self.growth_ended(volume, uuid, capacity, outcome),
-            OperationAct::Delete => self.deletion_ended(volume, outcome, left_behind),
-            OperationAct::Forget => self.forgetting_ended(volume, outcome),
+            OperationAct::Delete | OperationAct::Forget if outcome == Outcome::Finished => {
+                self.end_others(&volume, "was deleted or forgotten");
+                self.forget_volume(&volume);
+            }
+            // Overtaken by another: that one decides.
+            OperationAct::Delete | OperationAct::Forget
+                if volume.phase != (VolumePhase::Deleting { deletion: uuid }) => {}
+            OperationAct::Delete => self.deletion_failed(volume, outcome, left_behind),
+            OperationAct::Forget => self.forgetting_failed(volume, outcome, left_behind),
         }
     }
 
@@ -127,45 +134,24 @@ impl Turn<'_> {
         self.persist(Change::Volume(volume));
     }
 
-    fn deletion_ended(
+    fn deletion_failed(
         &mut self,
         mut volume: VolumeRecord,
         outcome: Outcome,
         left_behind: Option<String>,
     ) {
-        match outcome {
-            Outcome::Finished => {
-                self.end_others(&volume);
-                self.forget_volume(&volume);
-            }
-            Outcome::Failed(problem) => {
-                volume.since = self.now.wall;
-                // What was never fit for use is not by a deletion that has failed.
-                volume.phase = match left_behind {
-                    None => VolumePhase::Live {
-                        growing: None,
-                        problem: Some(problem),
-                    },
-                    Some(_) => VolumePhase::Failed {
-                        problem,
-                        left_behind,
-                    },
-                };
-                self.persist(Change::Volume(volume));
-            }
-        }
+        volume.since = self.now.wall;
+        volume.phase = settled(outcome, left_behind);
+        self.persist(Change::Volume(volume));
     }
 
     /// A volume that could not be forgotten is what it was before that was asked.
-    fn forgetting_ended(&mut self, mut volume: VolumeRecord, outcome: Outcome) {
-        let problem = match outcome {
-            Outcome::Finished => {
-                self.end_others(&volume);
-                self.forget_volume(&volume);
-                return;
-            }
-            Outcome::Failed(problem) => problem,
-        };
+    fn forgetting_failed(
+        &mut self,
+        mut volume: VolumeRecord,
+        outcome: Outcome,
+        left_behind: Option<String>,
+    ) {
         let id = volume.spec.volume_id;
         let operations = self.books.durable.operations.values();
         let mut open = operations.filter(|o| o.volume_id == id && o.ended.is_none());
@@ -174,19 +160,16 @@ impl Turn<'_> {
             Some((OperationAct::Delete, deletion)) => VolumePhase::Deleting { deletion },
             Some((OperationAct::Grow { .. }, uuid)) => VolumePhase::Live {
                 growing: Some(uuid),
-                problem: Some(problem),
+                problem: None,
             },
-            Some((OperationAct::Forget, _)) | None => VolumePhase::Live {
-                growing: None,
-                problem: Some(problem),
-            },
+            Some((OperationAct::Forget, _)) | None => settled(outcome, left_behind),
         };
         volume.since = self.now.wall;
         self.persist(Change::Volume(volume));
     }
 
     /// Ends what a finished deletion has overtaken.
-    pub(crate) fn end_others(&mut self, volume: &VolumeRecord) {
+    pub(crate) fn end_others(&mut self, volume: &VolumeRecord, fate: &str) {
         let id = volume.spec.volume_id;
         let operations = self.books.durable.operations.values();
         let open: Vec<OperationUuid> = operations
@@ -194,7 +177,7 @@ impl Turn<'_> {
             .map(|operation| operation.operation_uuid)
             .collect();
         for uuid in open {
-            let what = format!("volume {} was deleted", volume.spec.name);
+            let what = format!("volume {} {fate}", volume.spec.name);
             let problem = Problem::new(ErrorKind::Conflict, what);
             let ended = EndedOperation {
                 outcome: Outcome::Failed(problem),
@@ -202,5 +185,23 @@ impl Turn<'_> {
             };
             self.end_operation(uuid, ended);
         }
+    }
+}
+
+/// What a volume is whose end has failed. What was never fit for use is not by that.
+fn settled(outcome: Outcome, left_behind: Option<String>) -> VolumePhase {
+    match (outcome, left_behind) {
+        (Outcome::Failed(problem), Some(id)) => VolumePhase::Failed {
+            problem,
+            left_behind: Some(id),
+        },
+        (Outcome::Failed(problem), None) => VolumePhase::Live {
+            growing: None,
+            problem: Some(problem),
+        },
+        (Outcome::Finished, _) => VolumePhase::Live {
+            growing: None,
+            problem: None,
+        },
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Owns `volume rm --forget` and `node rm`. Deletes nothing anywhere, and says what may be left.
 
+use std::time::Duration;
+
 use sutler_api::agent::Outcome;
 use sutler_api::task::TaskState;
 use sutler_ids::{AgentId, AgentName, ErrorKind, OperationUuid, Problem, VolumeName};
@@ -14,6 +16,10 @@ use crate::record::{
     VolumeRecord,
 };
 use crate::step::Reply;
+
+/// How long a node must have been away before it is removed: an agent that starts again, or whose
+/// connection broke, is back within seconds.
+const AWAY_MIN: Duration = Duration::from_secs(30);
 
 impl Turn<'_> {
     /// Has a volume's node forget it, whatever its back end has.
@@ -83,11 +89,7 @@ impl Turn<'_> {
             let what = format!("no node is called {name}");
             return Err(Problem::new(ErrorKind::NotFound, what).hint("sutler node ls"));
         };
-        if self.books.connected(agent.agent_id) {
-            let what = format!("node {name} is connected");
-            let hint = "stop its agent first, and make sure that nothing starts it again";
-            return Err(Problem::new(ErrorKind::Conflict, what).hint(hint));
-        }
+        self.check_away(&agent)?;
         let volumes = self.volumes_on(agent.agent_id);
         if !forget_volumes && !volumes.is_empty() {
             return Err(keeps_volumes(name, &volumes));
@@ -98,6 +100,31 @@ impl Turn<'_> {
         let forgotten = forgotten.collect();
         self.end_all_of(&agent, volumes);
         self.reply(Reply::NodeRemoved { node, forgotten });
+        Ok(())
+    }
+
+    /// A master that has just started, and a broken connection, say nothing of a node.
+    fn check_away(&self, agent: &AgentRecord) -> Result<(), Problem> {
+        let (books, name) = (&self.books, &agent.name);
+        let conflict = |what: String, hint: &str| {
+            let problem = Problem::new(ErrorKind::Conflict, what);
+            Err(problem.hint(hint.to_owned()))
+        };
+        if books.connected(agent.agent_id) {
+            let hint = "stop its agent first, and make sure that nothing starts it again";
+            return conflict(format!("node {name} is connected"), hint);
+        }
+        let live = books.live.agents.get(&agent.agent_id);
+        let from = live.map_or(books.recovered_from, |live| live.away_from);
+        let away = self.now.boottime.since(from);
+        if away < AWAY_MIN {
+            let (away, min) = (away.as_secs(), AWAY_MIN.as_secs());
+            let what = format!("node {name} is away for {away} s only, as seen by this master");
+            return conflict(
+                what,
+                &format!("it may be back at once; wait until {min} s are over"),
+            );
+        }
         Ok(())
     }
 
@@ -116,7 +143,7 @@ impl Turn<'_> {
         let problem = Problem::new(ErrorKind::Unavailable, what);
         self.end_tasks_of(id, &problem);
         for volume in volumes {
-            self.end_others(&volume);
+            self.end_others(&volume, "was forgotten with its node");
             self.forget_volume(&volume);
         }
         let operations = self.books.durable.operations.values();

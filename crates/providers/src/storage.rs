@@ -7,6 +7,7 @@
 mod calls;
 mod host_state;
 mod identities;
+mod introduction;
 mod look;
 mod outbox;
 mod says;
@@ -127,6 +128,7 @@ pub(crate) enum Input {
     },
     RetainHolders(Vec<(VolumeId, TaskId)>),
     Forget(VolumeId),
+    Wanted(Vec<VolumeId>),
     PluginUp(PluginName, Box<PluginUp>),
     PluginDown(PluginName),
     TellAll,
@@ -190,6 +192,11 @@ impl StorageHandle {
     /// Lets every holder go that is not among these.
     pub fn retain_holders(&self, holders: Vec<(VolumeId, TaskId)>) {
         self.send(Input::RetainHolders(holders));
+    }
+
+    /// The master's books have these volumes here; one without a record is told as missing.
+    pub fn wanted(&self, volume_ids: Vec<VolumeId>) {
+        self.send(Input::Wanted(volume_ids));
     }
 
     /// The master has recorded the volume's end.

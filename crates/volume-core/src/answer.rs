@@ -1,7 +1,7 @@
 //! What the end of a call means for the volume.
 
 use sutler_api::agent::{OperationReport, Outcome};
-use sutler_ids::{Bytes, Now, OperationUuid, Problem};
+use sutler_ids::{Now, OperationUuid, Problem};
 
 use crate::call::Rpc;
 use crate::event::{Answer, CallId, Effect, Expanded, Failure, Shown, Step, Verdict};
@@ -58,7 +58,9 @@ impl Volume {
             Finding::NotDown(problem) => self.repeat(problem, now),
             Finding::Others(problem) => self.fail_creation(problem, now),
             Finding::Unfit(created, problem) => self.keep_unfit(created, problem, now),
-            Finding::Short(has, problem) => self.on_short_growth(flight, has, problem, now),
+            Finding::Short(expanded, problem) => {
+                self.on_short_growth(flight, expanded, problem, now);
+            }
         }
     }
 
@@ -76,12 +78,15 @@ impl Volume {
         }
         self.live.verify_due = false;
         self.live.unverified = None;
-        match result {
-            Ok(_) => self.record.known = Known::Yes,
-            Err(Failure {
-                verdict: Verdict::NotFound,
-                problem,
-            }) => {
+        let Failure { verdict, problem } = match result {
+            Ok(_) => {
+                self.record.known = Known::Yes;
+                return;
+            }
+            Err(failure) => failure,
+        };
+        match verdict {
+            Verdict::NotFound => {
                 if self.record.known == Known::Yes {
                     let (since, raw) = (now.wall, problem.raw.unwrap_or(problem.what));
                     self.record.known = Known::No { since, raw };
@@ -89,25 +94,17 @@ impl Volume {
                 let problem = self.missing_problem();
                 self.fail_holders(&problem);
             }
-            Err(Failure {
-                verdict: Verdict::Uncertain,
-                ..
-            }) => {
+            Verdict::Uncertain => {
+                self.live.unverified = Some(problem);
                 self.live.verify_due = true;
                 self.live.attempt = self.live.attempt.saturating_add(1);
                 self.retry_later(self.backoff_ms(), now);
             }
             // It is known, and something is wrong with it. What that means for a use, the use
             // will tell; until then it is in sight.
-            Err(Failure {
-                verdict: Verdict::NotNow,
-                problem,
-            }) => self.live.unverified = Some(problem),
+            Verdict::NotNow => self.live.unverified = Some(problem),
             // A plugin that cannot or will not say keeps our trust.
-            Err(Failure {
-                verdict: Verdict::Refused | Verdict::Exhausted | Verdict::AlreadyExists,
-                ..
-            }) => {}
+            Verdict::Refused | Verdict::Exhausted | Verdict::AlreadyExists => {}
         }
     }
 
@@ -185,12 +182,22 @@ impl Volume {
     }
 
     /// The growth has failed, and the volume has the size that it has.
-    fn on_short_growth(&mut self, flight: &InFlight, has: Bytes, problem: Problem, now: Now) {
-        let mut from = flight.from.clone();
-        if let Some(created) = from.created_mut() {
-            created.capacity = created.capacity.max(has);
-        }
-        self.settle(from);
+    fn on_short_growth(
+        &mut self,
+        flight: &InFlight,
+        expanded: Expanded,
+        problem: Problem,
+        now: Now,
+    ) {
+        let had = flight.from.created().map(|created| created.capacity);
+        let capacity = had.map_or(expanded.capacity, |had| had.max(expanded.capacity));
+        self.on_expanded(
+            flight,
+            Expanded {
+                capacity,
+                ..expanded
+            },
+        );
         self.live.problem = Some(problem.clone());
         if !self.record.deleting() {
             self.end_operation(Outcome::Failed(problem), now);
@@ -274,6 +281,11 @@ impl Volume {
     fn on_delete_failure(&mut self, flight: &InFlight, failure: Failure, now: Now) {
         if failure.verdict == Verdict::NotFound {
             return self.on_deleted(now);
+        }
+        // An earlier attempt may still be at it, and a limit may be met half-way: no refusal says
+        // that the data stays.
+        if self.live.doubt_since.is_some() || failure.verdict == Verdict::Exhausted {
+            return self.doubt(failure.problem, now);
         }
         self.settle(flight.from.clone());
         self.end_operation(Outcome::Failed(failure.problem), now);

@@ -52,6 +52,20 @@ impl Rpc {
         }
     }
 
+    /// Tells whether the call takes something of a volume away.
+    pub const fn is_down(self) -> bool {
+        match self {
+            Self::Unpublish | Self::Unstage | Self::Detach | Self::Delete => true,
+            Self::Create
+            | Self::Attach
+            | Self::Stage
+            | Self::Publish
+            | Self::ControllerExpand(_)
+            | Self::NodeExpand(_)
+            | Self::Verify => false,
+        }
+    }
+
     /// Gives the call's short name, as failpoints and logs use it.
     pub const fn label(self) -> &'static str {
         match self {

@@ -9,7 +9,7 @@
 //! A stage is believed without a mount: CSI leaves open what staging does, and some drivers log in
 //! to their back end and mount at the publish alone. Source: CSI spec, "NodeStageVolume".
 
-use sutler_ids::{Bytes, ErrorKind, Problem, SaidBy};
+use sutler_ids::{ErrorKind, Problem, SaidBy};
 
 use crate::call::{Abilities, Rpc};
 use crate::event::{Answer, Expanded, Failure, Made, Segments, Shown, Verdict};
@@ -43,8 +43,8 @@ pub(crate) enum Finding {
     Others(Problem),
     /// It has made something that is not what was asked for.
     Unfit(Created, Problem),
-    /// It has grown the volume by less than was asked for; the size that it has.
-    Short(Bytes, Problem),
+    /// It has grown the volume by less than was asked for.
+    Short(Expanded, Problem),
 }
 
 impl Finding {
@@ -209,7 +209,7 @@ fn weigh_growth(rpc: Rpc, record: &VolumeRecord, expanded: Expanded) -> Finding 
             );
             let problem = Problem::new(ErrorKind::Conflict, what);
             let said_by = SaidBy::Plugin(plugin.to_string());
-            Finding::Short(expanded.capacity, problem.said_by(said_by))
+            Finding::Short(expanded, problem.said_by(said_by))
         }
         _ => Finding::Expanded(expanded),
     }

@@ -316,8 +316,8 @@ impl Volume {
         // changes at the foot of the ladder.
         let at_foot = match &self.record.phase {
             Phase::Settled(settled) => matches!(settled, Settled::Absent | Settled::Created(_)),
-            Phase::InFlight(flight) => flight.rpc == Rpc::Create,
-            Phase::Failed(_) | Phase::Gone => false,
+            // Its arguments are those of the first attempt.
+            Phase::InFlight(_) | Phase::Failed(_) | Phase::Gone => false,
         };
         if at_foot || self.record.abilities.is_none() {
             self.record.abilities = Some(abilities);
@@ -356,7 +356,10 @@ impl Volume {
 
     fn advance_settled(&mut self, now: Now) {
         let abilities = self.abilities().expect("the plugin is up, so it has told");
-        if self.live.verify_due && self.record.created().is_some() {
+        // Coming down waits for no question: it must be possible of a volume that nobody can or
+        // will speak of any more.
+        let down = plan::next_rpc(&self.record, abilities).is_some_and(Rpc::is_down);
+        if self.live.verify_due && self.record.created().is_some() && !down {
             return self.call(Rpc::Verify, now);
         }
         self.finish_settled_operations(abilities, now);

@@ -73,6 +73,7 @@ impl Shell {
         for operation in desired.operations {
             self.storage.submit(operation);
         }
+        self.storage.wanted(desired.volumes);
         let mut known = desired.kept_tasks;
         let wanted = desired.tasks.iter().map(|task| &task.spec);
         known.extend(wanted.map(|spec| (spec.task_id.clone(), spec.instance)));

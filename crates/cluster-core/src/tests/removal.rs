@@ -1,5 +1,7 @@
 //! Last words: what an operator ends in the books alone.
 
+use std::time::Duration;
+
 use sutler_api::agent::{Outcome, VolumeAct};
 use sutler_api::operation::OperationState;
 use sutler_api::task::TaskState;
@@ -104,6 +106,11 @@ fn a_node_that_never_comes_back_is_removed_with_its_tasks_and_volumes() {
         &["is connected"],
     );
     world.disconnect(a);
+    let words = &["away for", "wait until 30 s"];
+    refused(remove_node(&mut world, true), ErrorKind::Conflict, words);
+    world.crash();
+    refused(remove_node(&mut world, true), ErrorKind::Conflict, words);
+    world.later(Duration::from_secs(30));
     let words = &["has volumes", "data", "half", "--forget-volumes"];
     refused(remove_node(&mut world, false), ErrorKind::Conflict, words);
     let Ok(Reply::NodeRemoved { node, forgotten }) = remove_node(&mut world, true) else {
@@ -132,6 +139,7 @@ fn a_removed_node_is_told_so_when_it_comes_back_and_its_name_is_free() {
     let (mut world, a) = World::with_local();
     world.disconnect(a);
     let name = world.books.agent_views()[0].name.to_string();
+    world.later(Duration::from_secs(30));
     remove_node(&mut world, false).unwrap();
     world.crash();
     let mut again = announce(&name, 77);
@@ -174,4 +182,18 @@ fn an_ended_task_is_forgotten_with_its_name_and_one_that_runs_is_not() {
         &["no task is called t"],
     );
     world.run_on("t", "data", false).unwrap();
+}
+
+#[test]
+fn a_deletion_that_fails_late_does_not_end_what_overtook_it() {
+    let (mut world, a) = World::with_local();
+    let id = world.created(a, "data");
+    let deletion = accepted(world.remove("data", true).unwrap());
+    let uuid = accepted(forget(&mut world, "data").unwrap());
+    let late = Problem::new(ErrorKind::Conflict, "in use");
+    world.end(a, deletion, id, Outcome::Failed(late));
+    assert_eq!(world.volume("data").state, VolumeState::Deleting);
+    let desired = world.books.desired_of(a).operations;
+    assert_eq!(desired.len(), 1, "it is told again after a break");
+    assert_eq!(desired[0].operation_uuid, uuid);
 }

@@ -99,12 +99,7 @@ impl Job {
     }
 
     async fn make(&self) -> Result<Answer, Failure> {
-        let secrets = secrets::read(&self.plugin.up.secrets)
-            .await
-            .map_err(|problem| Failure {
-                verdict: Verdict::NotNow,
-                problem,
-            })?;
+        let secrets = self.secrets().await?;
         match self.call.rpc {
             Rpc::Create => self.create(secrets).await,
             Rpc::Delete => self.delete(secrets).await,
@@ -117,6 +112,24 @@ impl Job {
             Rpc::ControllerExpand(to) => self.controller_expand(to, secrets).await,
             Rpc::NodeExpand(to) => self.node_expand(to, secrets).await,
             Rpc::Verify => self.verify(secrets).await,
+        }
+    }
+
+    /// What the call takes of secrets. Coming down goes on without those that cannot be read.
+    async fn secrets(&self) -> Result<Secrets, Failure> {
+        if matches!(self.call.rpc, Rpc::Unpublish | Rpc::Unstage) {
+            return Ok(Secrets::default());
+        }
+        match secrets::read(&self.plugin.up.secrets).await {
+            Ok(secrets) => Ok(secrets),
+            Err(problem) if self.call.rpc.is_down() => {
+                tracing::warn!(rpc = self.call.rpc.csi_name(), %problem, "called without secrets");
+                Ok(Secrets::default())
+            }
+            Err(problem) => Err(Failure {
+                verdict: Verdict::NotNow,
+                problem,
+            }),
         }
     }
 

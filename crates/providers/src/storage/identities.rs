@@ -5,12 +5,15 @@
 
 use std::collections::BTreeSet;
 
-use sutler_api::agent::{VolumeAct, VolumeOperation};
+use sutler_api::agent::{VolumeAct, VolumeOperation, VolumeReport};
+use sutler_api::volume::VolumeState;
+use sutler_host::clock;
 use sutler_ids::{PluginName, VolumeId, VolumeName};
 use sutler_volume_core::{Answer, Created, Event, Made, Volume, VolumeRecord};
 
 use super::calls::CallEnded;
 use super::host_state::VolumePaths;
+use super::says::no_record;
 use super::shell::Shell;
 
 impl Shell {
@@ -50,6 +53,26 @@ impl Shell {
             VolumeAct::Create(_) | VolumeAct::Grow { .. } | VolumeAct::Delete => None,
         };
         mounted.map(|path| path.display().to_string())
+    }
+
+    /// Tells of each volume that the books have on this node and of which it has no record: the
+    /// record was damaged, or the state folder is an older copy.
+    pub(crate) fn tell_missing(&self, wanted: &[VolumeId]) {
+        for volume_id in wanted.iter().filter(|id| !self.volumes.contains_key(id)) {
+            let problem = no_record(*volume_id)
+                .hint("if it is lost for good: sutler volume rm NAME --forget");
+            tracing::error!(%volume_id, "{}", problem.what);
+            self.tell_report(VolumeReport {
+                volume_id: *volume_id,
+                state: VolumeState::Missing,
+                since: clock::now().wall,
+                csi_volume_id: None,
+                capacity: None,
+                used: None,
+                holders: Vec::new(),
+                problem: Some(problem),
+            });
+        }
     }
 
     /// The identities of a plugin's volumes that the books have.

@@ -1,6 +1,7 @@
 //! Secrets of a plugin, read from their files when a call needs them and dropped after it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use sutler_api::definition::SecretRef;
 use sutler_csi::Secrets;
@@ -8,6 +9,9 @@ use sutler_ids::{ErrorKind, Problem, SaidBy};
 
 /// Longest secret: what CSI allows a map entry, with room to spare.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
+
+/// Longest wait for one file: a call that waits for it holds a lane.
+const READ_WITHIN: Duration = Duration::from_secs(10);
 
 /// Reads every secret that a definition names.
 pub(crate) async fn read(refs: &BTreeMap<String, SecretRef>) -> Result<Secrets, Problem> {
@@ -28,14 +32,18 @@ async fn read_one(key: &str, file: &str) -> Result<String, Problem> {
         .raw(raw)
         .hint("make the file readable for root on this host")
     };
-    let meta = tokio::fs::metadata(file)
-        .await
-        .map_err(|error| unreadable(error.to_string()))?;
-    if meta.len() > SECRET_BYTES_MAX {
-        return Err(unreadable(format!("it has {} bytes", meta.len())));
-    }
-    let text = tokio::fs::read_to_string(file)
-        .await
-        .map_err(|error| unreadable(error.to_string()))?;
+    let read = async {
+        let meta = tokio::fs::metadata(file).await?;
+        if meta.len() > SECRET_BYTES_MAX {
+            return Err(std::io::Error::other(format!(
+                "it has {} bytes",
+                meta.len()
+            )));
+        }
+        tokio::fs::read_to_string(file).await
+    };
+    let read = tokio::time::timeout(READ_WITHIN, read).await;
+    let read = read.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+    let text = read.map_err(|error| unreadable(error.to_string()))?;
     Ok(text.trim_end_matches('\n').to_owned())
 }

@@ -5,21 +5,20 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sutler_api::agent::{OperationReport, Outcome, VolumeAct, VolumeOperation};
+use sutler_api::agent::{OperationReport, Outcome, VolumeAct, VolumeOperation, VolumeReport};
 use sutler_csi::{LaneWidths, Lanes};
 use sutler_host::clock;
-use sutler_ids::{Boottime, ErrorKind, Problem};
+use sutler_ids::{Boottime, Problem};
 use sutler_ids::{PluginName, TaskId, VolumeId};
 use sutler_store::{Batch, CommitError, Loaded};
 use sutler_telemetry::failpoint;
-use sutler_volume_core::{
-    Abilities, Call, Denied, Effect, Event, Rpc, Shown, Step, Volume, VolumeRecord,
-};
+use sutler_volume_core::{Call, Denied, Effect, Event, Rpc, Step, Volume, VolumeRecord};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::calls::{Job, Plugin};
 use super::host_state::VolumePaths;
+use super::introduction::{introduced, plugin_gone};
 use super::look::Looks;
 use super::outbox::Outbox;
 use super::says::{denial, no_record};
@@ -120,7 +119,7 @@ impl Shell {
                     self.watch_mounts();
                     self.ask_stats();
                 }
-                Some(_) = self.calls.join_next() => {}
+                Some(ended) = self.calls.join_next() => no_panic(ended),
             }
         }
     }
@@ -148,6 +147,7 @@ impl Shell {
             Input::Release { volume_id, task_id } => self.release(volume_id, task_id),
             Input::RetainHolders(holders) => self.retain_holders(&holders),
             Input::Forget(volume_id) => self.forget(volume_id),
+            Input::Wanted(volume_ids) => self.tell_missing(&volume_ids),
             Input::PluginUp(name, up) => self.plugin_up(name, *up),
             Input::PluginDown(name) => {
                 self.plugins.remove(&name);
@@ -169,13 +169,7 @@ impl Shell {
             Input::Looked(volume_id, call_id, seen) => {
                 self.send(volume_id, Event::Looked { call_id, seen });
             }
-            Input::Used(volume_id, used) => {
-                self.stats_open.remove(&volume_id);
-                if let Some(used) = used.filter(|_| self.volumes.contains_key(&volume_id)) {
-                    self.outbox.set_used(volume_id, used);
-                    self.tell(volume_id);
-                }
-            }
+            Input::Used(volume_id, used) => self.used(volume_id, used),
         }
     }
 
@@ -190,8 +184,17 @@ impl Shell {
         }
     }
 
+    fn used(&mut self, volume_id: VolumeId, used: Option<u64>) {
+        self.stats_open.remove(&volume_id);
+        if let Some(used) = used.filter(|_| self.volumes.contains_key(&volume_id)) {
+            self.outbox.set_used(volume_id, used);
+            self.tell(volume_id);
+        }
+    }
+
     fn submit(&mut self, operation: VolumeOperation) {
         let (volume_id, operation_uuid) = (operation.volume_id, operation.operation_uuid);
+        let forgets = matches!(operation.act, VolumeAct::Forget);
         let denied = if let Some(mounted) = self.still_mounted(&operation) {
             Some(Denied::Mounted(mounted))
         } else if self.volumes.contains_key(&volume_id) {
@@ -212,7 +215,11 @@ impl Shell {
         let report = OperationReport {
             operation_uuid,
             volume_id,
-            outcome: Outcome::Failed(problem),
+            outcome: match forgets {
+                // There is nothing to forget.
+                true => Outcome::Finished,
+                false => Outcome::Failed(problem),
+            },
             left_behind: None,
             at: now.wall,
         };
@@ -342,6 +349,10 @@ impl Shell {
         }
     }
 
+    pub(crate) fn tell_report(&self, report: VolumeReport) {
+        let _ = self.out.send(StorageEvent::Volume(report));
+    }
+
     /// Makes the gathered steps durable, then acts on them. Nothing is told or called
     /// before.
     async fn commit_and_act(&mut self) -> Result<(), CommitError> {
@@ -414,6 +425,11 @@ impl Shell {
 
     fn call(&mut self, call: Call) {
         let spec = &call.spec;
+        // Overtaken within its batch: no intent of it was written.
+        let volume = self.volumes.get(&spec.volume_id);
+        if volume.is_none_or(Volume::is_gone) {
+            return;
+        }
         let Some(plugin) = self.plugins.get(&spec.plugin) else {
             // The plugin went down in this very batch; its return begins the call anew.
             let volume_id = spec.volume_id;
@@ -447,37 +463,12 @@ impl Shell {
     }
 }
 
-fn plugin_gone(call: &Call) -> Event {
-    let what = format!("plugin {} does not answer", call.spec.plugin);
-    let problem = Problem::new(ErrorKind::Unavailable, what)
-        .hint(format!("sutler plugin show {}", call.spec.plugin));
-    let verdict = sutler_volume_core::Verdict::Uncertain;
-    let failure = sutler_volume_core::Failure { verdict, problem };
-    Event::Ended {
-        call_id: call.call_id,
-        result: Err(failure),
-        shown: Shown::NotAsked,
-    }
-}
-
-fn introduced(up: &PluginUp) -> Event {
-    let node = up.facts.node.as_ref();
-    Event::PluginUp {
-        abilities: abilities(up),
-        csi_node_id: node.map(|node| node.node_id.clone()).unwrap_or_default(),
-    }
-}
-
-fn abilities(up: &PluginUp) -> Abilities {
-    let facts = &up.facts;
-    Abilities {
-        attaches: facts.attaches(),
-        stages: facts.stages(),
-        expands_controller: facts.expands_controller(),
-        expands_node: facts.expands_node(),
-        expands_online: facts.may_grow_in_use(),
-        single_node_modes: facts.knows_single_node_modes(),
-        mounts_nothing: !up.mounts_volumes,
+/// A panic in a call is a broken invariant; its volume would wait for ever.
+fn no_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
     }
 }
 

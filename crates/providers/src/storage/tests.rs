@@ -496,6 +496,16 @@ async fn a_volume_that_cannot_be_deleted_is_forgotten_unless_it_is_mounted() {
 }
 
 #[tokio::test]
+async fn a_volume_without_a_record_is_told_as_missing_and_can_be_forgotten() {
+    let mut bench = Bench::start(FakeConfig::default()).await;
+    bench.handle.wanted(vec![volume_id()]);
+    let problem = bench.state(VolumeState::Missing).await.unwrap();
+    assert!(problem.hint.unwrap().contains("--forget"));
+    bench.handle.submit(operation(2, VolumeAct::Forget));
+    assert_eq!(bench.outcome(2).await, Outcome::Finished);
+}
+
+#[tokio::test]
 async fn files_at_the_target_of_a_volume_are_not_hidden_by_a_mount() {
     let mut bench = Bench::created(FakeConfig::default()).await;
     bench.mounts_volumes = true;

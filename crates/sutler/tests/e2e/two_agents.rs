@@ -117,8 +117,18 @@ fn a_node_that_never_comes_back_is_removed_and_refused_if_it_does() {
     world
         .sutler(&forget)
         .expect(4, &["not connected", "node rm a2"]);
-    let told = world.sutler(&["node", "rm", "a2"]);
-    told.expect(4, &["data-a2", "--forget-volumes"]);
+    // Away for a moment says nothing of a node.
+    world
+        .sutler(&["node", "rm", "a2"])
+        .expect(4, &["a2 is away for"]);
+    poll::until("it has been away long enough", SOON * 2, || {
+        let told = world.sutler(&["node", "rm", "a2"]);
+        assert_eq!(told.code, Some(4), "{told}");
+        poll::holds(told.stderr.contains("--forget-volumes"), || {
+            told.to_string()
+        })
+    })
+    .unwrap();
     let told = world.sutler(&["node", "rm", "a2", "--forget-volumes"]);
     told.expect(0, &["data-a2 is forgotten", "plugin local on node a2"]);
     let nodes = world.json(&["node", "ls"]).unwrap();

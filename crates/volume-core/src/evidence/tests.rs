@@ -2,6 +2,8 @@
 
 use sutler_api::agent::VolumeAct;
 
+use sutler_ids::Bytes;
+
 use super::*;
 use crate::Volume;
 use crate::tests::world::{ALL, at, failure, made, operation, spec};
@@ -172,10 +174,10 @@ fn a_growth_is_as_large_as_it_was_asked_to_be_or_has_failed() {
     for (told, has) in [(100, 100), (101, 101), (0, 100)] {
         assert!(matches!(grown(told), Finding::Expanded(e) if e.capacity == Bytes(has)));
     }
-    let Finding::Short(has, problem) = grown(99) else {
+    let Finding::Short(short, problem) = grown(99) else {
         panic!("99 bytes are not 100");
     };
-    assert_eq!(has, Bytes(99));
+    assert_eq!(short.capacity, Bytes(99));
     assert!(
         problem.what.contains("to 99 bytes, 100 were asked for"),
         "{problem}"

@@ -297,3 +297,66 @@ fn a_forgotten_volume_ends_at_once_whatever_was_under_way_and_a_held_one_does_no
     let denied = world.volume.as_mut().unwrap().on_event(forget(), at(900));
     assert_eq!(denied, Err(Denied::InUse("a".to_owned())));
 }
+
+/// Published for a task, and the plugin is just back and will not say whether it knows the volume.
+fn unverified() -> (World, Volume) {
+    let mut world = created(ALL);
+    acquire(&mut world, "a", false);
+    let mut volume = world.volume.take().unwrap();
+    let step = volume.on_event(plugin_up(ALL), at(900)).unwrap();
+    let verify = step.effects.iter().find_map(|effect| match effect {
+        Effect::Call(call) => Some(call.call_id),
+        _ => None,
+    });
+    let answer = Err(failure(Verdict::Uncertain, "its controller is away"));
+    let verify = verify.expect("it is asked");
+    volume.on_event(ended(verify, answer), at(901)).unwrap();
+    (world, volume)
+}
+
+#[test]
+fn coming_down_waits_for_no_question_and_an_open_one_is_in_sight() {
+    let (_world, mut volume) = unverified();
+    let shown = volume.problem().expect("it is told");
+    assert_eq!(shown.what, "its controller is away");
+    let released = Event::Release { task_id: task("a") };
+    let step = volume.on_event(released, at(902)).unwrap();
+    let rpcs = step.effects.iter().filter_map(|effect| match effect {
+        Effect::Call(call) => Some(call.rpc),
+        _ => None,
+    });
+    assert_eq!(rpcs.collect::<Vec<_>>(), [Rpc::Unpublish]);
+}
+
+#[test]
+fn a_deletion_refused_after_doubt_has_not_failed() {
+    for verdict in [Verdict::Refused, Verdict::NotNow, Verdict::Exhausted] {
+        let mut world = created(ALL);
+        let mut volume = world.volume.take().unwrap();
+        let delete = Event::Operation(operation(2, VolumeAct::Delete));
+        let mut step = volume.on_event(delete, at(100)).unwrap();
+        let doubts = match verdict {
+            Verdict::Exhausted => [verdict].to_vec(),
+            _ => [Verdict::Uncertain, verdict].to_vec(),
+        };
+        for (n, verdict) in (0..).zip(doubts) {
+            let call = step.effects.iter().find_map(|effect| match effect {
+                Effect::Call(call) => Some(call.call_id),
+                _ => None,
+            });
+            let answer = Err(failure(verdict, "no"));
+            let ms = 101 + n * 20_000;
+            let told = volume
+                .on_event(ended(call.unwrap(), answer), at(ms))
+                .unwrap();
+            let ends = |e: &Effect| matches!(e, Effect::TellOperation(_));
+            assert!(!told.effects.iter().any(ends), "{verdict:?}: {told:?}");
+            step = volume.on_event(Event::Due, at(ms + 19_000)).unwrap();
+        }
+        assert_eq!(volume.state(), VolumeState::Uncertain);
+        let Some(Effect::Call(call)) = step.effects.last() else {
+            panic!("it is asked again: {:?}", step.effects);
+        };
+        assert_eq!(call.rpc, Rpc::Delete);
+    }
+}
