@@ -5,7 +5,8 @@
 //! call whose volume is busy or whose lane is full is passed by those that can go.
 //!
 //! Attach and detach have lanes of their own, so that a storm of one never delays the other,
-//! and one slow volume never delays the rest.
+//! and one slow volume never delays the rest. Questions have one too: after a start of the plugin
+//! each volume is asked for, and nothing that changes something waits behind that.
 //!
 //! The line is a lock around plain data, like a semaphore: it is held for a few steps, never
 //! across an await, and nobody else owns what it guards.
@@ -33,7 +34,7 @@ pub const WAITING_MAX: usize = 10_000;
 /// The lanes of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LaneKind {
-    /// Creates, deletes, grows in the back end, and asks about one volume.
+    /// Creates, deletes, grows in the back end.
     Controller,
     /// Attaches.
     Attach,
@@ -43,16 +44,22 @@ pub enum LaneKind {
     NodeUp,
     /// Unpublishes, unstages.
     NodeDown,
+    /// Asks about one volume: whether it is known, how full it is.
+    Read,
 }
+
+/// How many there are.
+const LANES: usize = 6;
 
 impl LaneKind {
     /// All of them.
-    pub const ALL: [LaneKind; 5] = [
+    pub const ALL: [LaneKind; LANES] = [
         LaneKind::Controller,
         LaneKind::Attach,
         LaneKind::Detach,
         LaneKind::NodeUp,
         LaneKind::NodeDown,
+        LaneKind::Read,
     ];
 
     /// The value of the metric label.
@@ -63,20 +70,20 @@ impl LaneKind {
             LaneKind::Detach => "detach",
             LaneKind::NodeUp => "node_up",
             LaneKind::NodeDown => "node_down",
+            LaneKind::Read => "read",
         }
     }
 
     /// The lane of a call; absent for calls that are about no one volume and need none.
     pub fn of(rpc: Rpc) -> Option<LaneKind> {
         match rpc {
-            Rpc::CreateVolume | Rpc::DeleteVolume | Rpc::Validate | Rpc::ExpandController => {
+            Rpc::CreateVolume | Rpc::DeleteVolume | Rpc::ExpandController => {
                 Some(LaneKind::Controller)
             }
             Rpc::Attach => Some(LaneKind::Attach),
             Rpc::Detach => Some(LaneKind::Detach),
-            Rpc::Stage | Rpc::Publish | Rpc::ExpandNode | Rpc::VolumeStats => {
-                Some(LaneKind::NodeUp)
-            }
+            Rpc::Stage | Rpc::Publish | Rpc::ExpandNode => Some(LaneKind::NodeUp),
+            Rpc::Validate | Rpc::VolumeStats => Some(LaneKind::Read),
             Rpc::Unstage | Rpc::Unpublish => Some(LaneKind::NodeDown),
             Rpc::Probe
             | Rpc::PluginInfo
@@ -96,12 +103,12 @@ impl LaneKind {
 
 /// Calls in flight per lane, at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LaneWidths([NonZeroUsize; 5]);
+pub struct LaneWidths([NonZeroUsize; LANES]);
 
 impl LaneWidths {
     /// The same width for every lane.
     pub fn all(width: NonZeroUsize) -> LaneWidths {
-        LaneWidths([width; 5])
+        LaneWidths([width; LANES])
     }
 
     /// The same, but for one lane.
@@ -191,7 +198,7 @@ impl Lanes {
     }
 
     /// How all lanes do at `now`.
-    pub fn status(&self, now: Instant) -> [LaneStatus; 5] {
+    pub fn status(&self, now: Instant) -> [LaneStatus; LANES] {
         let line = lock(&self.line);
         LaneKind::ALL.map(|lane| {
             let waiters = || {
@@ -250,12 +257,12 @@ struct Turns {
 /// because it is long.
 struct Line {
     widths: LaneWidths,
-    in_flight: [usize; 5],
+    in_flight: [usize; LANES],
     /// By ticket, so in the order of arrival.
     waiting: BTreeMap<u64, Waiter>,
     volumes: HashMap<String, Turns>,
     /// Per lane the waiters whose volume is free and whose turn it is: they want only room.
-    eligible: [BTreeSet<u64>; 5],
+    eligible: [BTreeSet<u64>; LANES],
     next_ticket: u64,
 }
 
@@ -263,7 +270,7 @@ impl Line {
     fn new(widths: LaneWidths) -> Line {
         Line {
             widths,
-            in_flight: [0; 5],
+            in_flight: [0; LANES],
             waiting: BTreeMap::new(),
             volumes: HashMap::new(),
             eligible: Default::default(),

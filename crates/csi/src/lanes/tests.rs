@@ -169,7 +169,7 @@ async fn every_call_of_a_crowd_goes_and_the_bounds_hold() {
     for turn in 0..300_usize {
         let lanes = lanes.clone();
         crowd.spawn(async move {
-            let lane = LaneKind::ALL[turn % 5];
+            let lane = LaneKind::ALL[turn % LaneKind::ALL.len()];
             let volume = format!("v{}", turn % 17);
             let permit = lanes.enter(lane, &volume).await.expect("not full");
             assert!(status(&lanes, lane).in_flight <= 3);
@@ -185,5 +185,28 @@ async fn every_call_of_a_crowd_goes_and_the_bounds_hold() {
             status(&lanes, lane).in_flight + status(&lanes, lane).waiting,
             0
         );
+    }
+}
+
+#[test]
+fn a_question_holds_no_lane_of_a_call_that_changes_something() {
+    for rpc in [Rpc::Validate, Rpc::VolumeStats] {
+        assert_eq!(LaneKind::of(rpc), Some(LaneKind::Read));
+    }
+    let changing = [
+        Rpc::CreateVolume,
+        Rpc::DeleteVolume,
+        Rpc::ExpandController,
+        Rpc::Attach,
+        Rpc::Detach,
+        Rpc::Stage,
+        Rpc::Unstage,
+        Rpc::Publish,
+        Rpc::Unpublish,
+        Rpc::ExpandNode,
+    ];
+    for rpc in changing {
+        let lane = LaneKind::of(rpc);
+        assert!(lane.is_some_and(|lane| lane != LaneKind::Read), "{rpc:?}");
     }
 }

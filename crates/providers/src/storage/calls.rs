@@ -79,9 +79,8 @@ impl Job {
 
     async fn enter(&self) -> Result<sutler_csi::LanePermit, Failure> {
         let lane = match self.call.rpc {
-            Rpc::Create | Rpc::Delete | Rpc::ControllerExpand(_) | Rpc::Verify => {
-                LaneKind::Controller
-            }
+            Rpc::Create | Rpc::Delete | Rpc::ControllerExpand(_) => LaneKind::Controller,
+            Rpc::Verify => LaneKind::Read,
             Rpc::Attach => LaneKind::Attach,
             Rpc::Detach => LaneKind::Detach,
             Rpc::Stage | Rpc::Publish | Rpc::NodeExpand(_) => LaneKind::NodeUp,

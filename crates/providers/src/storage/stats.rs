@@ -1,15 +1,19 @@
 //! How much of each volume in use is used.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sutler_csi::{LaneKind, call as args};
 use sutler_ids::VolumeId;
 use sutler_volume_core::{Phase, Settled};
 
 use super::Input;
-use super::calls::{Plugin, READ_DEADLINE};
+use super::calls::Plugin;
 use super::host_state::VolumePaths;
 use super::shell::Shell;
+
+/// Longest wait for how full a volume is: until then no other call about it is made.
+const STATS_WITHIN: Duration = Duration::from_secs(10);
 
 impl Shell {
     /// Asks how much of each volume in use is used. Reads only, in the volume's lane. A volume
@@ -56,9 +60,9 @@ async fn used_of(
     request: &args::GetVolumeStats,
 ) -> Option<u64> {
     let volume = volume_id.to_string();
-    let lane = plugin.lanes.enter(LaneKind::NodeUp, &volume);
+    let lane = plugin.lanes.enter(LaneKind::Read, &volume);
     let _permit = lane.await.ok()?;
     let client = &plugin.up.client;
-    let stats = client.node_get_volume_stats(request, READ_DEADLINE).await;
+    let stats = client.node_get_volume_stats(request, STATS_WITHIN).await;
     Some(stats.ok()?.bytes?.used)
 }
