@@ -19,6 +19,11 @@ impl Volume {
             return;
         }
         if let Some(problem) = self.acquire_refused(read_only) {
+            // The plugin may have been wrong about it; whoever comes next hears what it says now.
+            if matches!(self.record.known, Known::No { .. }) {
+                self.live.verify_due = true;
+                self.live.retry_at = None;
+            }
             self.live.effects.push(Effect::TellAcquired {
                 task_id,
                 result: Err(problem),

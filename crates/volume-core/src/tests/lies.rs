@@ -360,3 +360,19 @@ fn a_deletion_refused_after_doubt_has_not_failed() {
         assert_eq!(call.rpc, Rpc::Delete);
     }
 }
+
+#[test]
+fn a_volume_that_was_not_found_for_a_moment_is_asked_for_again_when_it_is_wanted() {
+    let mut world = created(ALL);
+    let lost = std::mem::take(&mut world.backend.volumes);
+    world.send(plugin_up(ALL)).unwrap();
+    assert_eq!(world.volume.as_ref().unwrap().state(), VolumeState::Missing);
+    world.backend.volumes = lost;
+    acquire(&mut world, "a", false);
+    assert!(
+        world.acquired[&task("a")].is_err(),
+        "not before it is known"
+    );
+    acquire(&mut world, "b", false);
+    assert_eq!(world.acquired[&task("b")], Ok(()));
+}
