@@ -157,6 +157,7 @@ impl Volume {
             Rpc::NodeExpand(_) => {
                 self.record.node_expand_due = None;
                 self.settle(flight.from.clone());
+                self.watch_mount();
             }
             Rpc::Delete => self.on_deleted(now),
             rpc => {
@@ -226,6 +227,7 @@ impl Volume {
 
     fn doubt(&mut self, problem: Problem, now: Now) {
         self.live.doubt_since.get_or_insert(now.wall);
+        self.watch_mount();
         self.repeat(problem, now);
     }
 
@@ -350,6 +352,7 @@ impl Volume {
 
     fn on_expand_failure(&mut self, flight: &InFlight, failure: Failure, now: Now) {
         self.settle(flight.from.clone());
+        self.watch_mount();
         self.live.verify_due |= failure.verdict == Verdict::NotFound;
         self.live.problem = Some(failure.problem.clone());
         // The volume itself has grown when only its file system could not: that follows at

@@ -144,9 +144,17 @@ impl Volume {
         }
     }
 
-    /// Has a mount that is in use looked at again.
+    /// Has a mount that is in use looked at again, and one that is about to be handed on after its
+    /// file system was grown: that may take minutes, in which anything can happen to it.
     pub(crate) fn watch_mount(&mut self) {
-        let published = matches!(&self.record.phase, Phase::Settled(Settled::Published(..)));
+        let published = match &self.record.phase {
+            Phase::Settled(settled) => matches!(settled, Settled::Published(..)),
+            Phase::InFlight(flight) => {
+                matches!(flight.rpc, Rpc::NodeExpand(_))
+                    && matches!(flight.from, Settled::Published(..))
+            }
+            Phase::Failed(_) | Phase::Gone => false,
+        };
         if published && self.live.look == Look::Trusted {
             self.live.look = Look::Due;
         }

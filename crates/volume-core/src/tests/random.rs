@@ -406,6 +406,24 @@ fn histories_that_once_failed_come_to_rest() {
         Release(0),
     ];
     check_history(without(true, true), &twice);
+    // Unmounted by somebody while its file system was grown, before its holder was told.
+    let unmounted = Happening::Unmount {
+        staging: false,
+        target: true,
+    };
+    for ended in [ANSWERED, lost(true), REFUSED] {
+        let grown = [
+            ANSWERED,
+            Happening::Grow(1),
+            ANSWERED,
+            Acquire(0, false),
+            ANSWERED,
+            ANSWERED,
+            unmounted.clone(),
+            ended,
+        ];
+        check_history(without(false, true), &grown);
+    }
 }
 
 proptest! {

@@ -517,7 +517,11 @@ fn a_volume_that_the_plugin_forgot_is_missing_never_made_again() {
     let refused = world.acquired[&task("a")].clone().unwrap_err();
     assert!(refused.contains("no longer knows"), "{refused}");
     assert_eq!(world.backend.creations, 1);
-    assert_eq!(world.trail, ["verify"]);
+    assert_eq!(
+        world.trail,
+        ["verify", "verify"],
+        "asked again for whoever wants it"
+    );
     // The operator's word ends it.
     world.operate(operation(2, VolumeAct::Delete)).unwrap();
     assert!(volume(&world).is_gone());
