@@ -42,6 +42,12 @@ enum Verb {
         /// Two runs of each instead of seven
         #[arg(long)]
         quick: bool,
+        /// Measure what volumes cost when there are many instead: sizes, smallest first
+        #[arg(long, value_delimiter = ',', conflicts_with = "quick")]
+        volumes: Vec<usize>,
+        /// With `--volumes`: Kubernetes' mock driver in place of one whose calls cost nothing
+        #[arg(long, requires = "volumes")]
+        mock: bool,
         /// Measure the programs as they were last built
         #[arg(long)]
         no_build: bool,
@@ -84,7 +90,12 @@ fn run(verb: Verb) -> Result<()> {
         // What is shipped; the tests' images need Go besides.
         Verb::Pack { release: true } => xtask::pack::pack_for_demo(Profile::Release, &[]),
         Verb::Pack { release: false } => xtask::pack::pack(Profile::Dev),
-        Verb::Bench { quick, no_build } => xtask::bench::run(quick, no_build),
+        Verb::Bench {
+            quick,
+            volumes,
+            mock,
+            no_build,
+        } => xtask::bench::run(quick, &volumes, mock, no_build),
         Verb::Sweep => {
             xtask::test::sweep();
             Ok(())

@@ -134,7 +134,30 @@ fn pack_local(profile: Profile) -> Result<()> {
     Ok(())
 }
 
-fn pack_mock_driver() -> Result<()> {
+/// Packs the driver whose calls cost nothing: the program that measures, optimised.
+///
+/// # Errors
+/// It is not built.
+pub(crate) fn pack_bench_driver() -> Result<()> {
+    let built = Profile::Release.folder().join("sutler-bench");
+    let image = Image::new("bench-driver", &[&built])?;
+    image.write(|| {
+        let stripped = stripped(&built)?;
+        let mut builder = ImageBuilder::new()
+            .config(config(&[], &["/usr/bin/sutler-bench", "--driver"]))
+            .file("usr/bin/sutler-bench", &stripped, PROGRAM_MODE)?;
+        for library in &libraries_of(&stripped)? {
+            builder = builder.file(&library.to_string_lossy(), library, PROGRAM_MODE)?;
+        }
+        Ok(builder)
+    })
+}
+
+/// Packs Kubernetes' mock driver, built with Go.
+///
+/// # Errors
+/// Go is not there, or it does not build.
+pub(crate) fn pack_mock_driver() -> Result<()> {
     let source = places::root().join("xtask/mock-driver");
     let inputs = ["main.go", "go.mod", "go.sum"].map(|name| source.join(name));
     let image = Image::new(

@@ -28,7 +28,7 @@ use uuid::Uuid;
 use crate::caller::AgentStatus;
 pub(crate) use client::{ClientError, MasterClient};
 use lines::Lines;
-use outbox::Outbox;
+use outbox::{Outbox, Turn};
 
 /// Silent heartbeats after which the master counts as gone.
 const HEARTBEATS_MISSED_MAX: u64 = 3;
@@ -239,7 +239,7 @@ impl Link {
                 LinkOrder::Reconnect => return Err(Broken::Asked),
             }
         }
-        let Some((told, updates)) = self.outbox.oldest(POST_UPDATES_MAX) else {
+        let Some((told, updates)) = self.outbox.first(POST_UPDATES_MAX) else {
             return Ok(None);
         };
         let incarnation = self.register.incarnation;
@@ -283,7 +283,7 @@ impl Link {
 type Posting = BoxFuture<'static, Posted>;
 
 struct Posted {
-    told: Vec<u64>,
+    told: Vec<Turn>,
     result: Result<(), ClientError>,
 }
 

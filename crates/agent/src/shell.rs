@@ -89,8 +89,10 @@ pub(crate) struct Shell {
     plugins: BTreeMap<PluginName, PluginCell>,
     timers: Timers,
     collector: Collector,
-    /// What is wrong with the host.
+    /// What is wrong with the journal.
     problem: Option<Problem>,
+    /// What is wrong at the storage provider that is no volume's own.
+    storage_problem: Option<Problem>,
 }
 
 enum Input {
@@ -219,6 +221,12 @@ impl Shell {
             }
             StorageEvent::Released { volume_id, task_id } => {
                 self.task_event(&task_id, TaskEvent::Released { volume_id }, turn);
+            }
+            StorageEvent::Problem(problem) => {
+                if self.storage_problem != problem {
+                    self.storage_problem = problem;
+                    turn.tell.push(self.own_state());
+                }
             }
             StorageEvent::Failed(error) => return Err(ShellEnd::StoreFailed(error)),
         }

@@ -3,17 +3,19 @@
 //! One connection, kept open, as a scheduler would have it. Waits are the API's own long polls.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use sutler_api::Timestamp;
 use sutler_api::operation::{OperationState, OperationView};
 use sutler_api::task::{RunTaskRequest, TaskState, TaskView, TaskVolumeRequest};
-use sutler_api::volume::{Accepted, AccessType, CreateVolumeRequest};
+use sutler_api::volume::{Accepted, AccessType, CreateVolumeRequest, VolumeView};
 use sutler_cli::client::{Client, Target};
 use sutler_ids::Bytes;
 use sutler_ids::{ClassName, OperationUuid, TaskId, VolumeName};
 use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
 
 /// How long the master may hold one answer back.
 const HOLD: Duration = Duration::from_secs(10);
@@ -61,22 +63,47 @@ impl Api {
 
     /// Makes a volume of a class.
     pub(super) fn create(&self, name: &str, class: &str, size: Bytes) -> Result<Told> {
-        let request = CreateVolumeRequest {
-            name: VolumeName::new(name)?,
-            class: Some(ClassName::new(class)?),
-            size,
-            access: AccessType::Mount,
-            fs_type: None,
-            agent: None,
-        };
         let (from, began) = (Timestamp::now(), Instant::now());
-        self.runtime.block_on(async {
-            let answer = self.client.post::<Accepted>("/v1/volumes", &request).await;
-            let accepted = answer.with_context(|| format!("create {name}"))?;
-            self.finished(accepted.value.operation_uuid).await
-        })?;
+        self.runtime
+            .block_on(create(&self.client, name, class, size))?;
         let took = began.elapsed();
         Ok(Told { from, took })
+    }
+
+    /// Makes volumes of a class, so many callers at once.
+    pub(super) fn create_all(
+        &self,
+        names: Vec<String>,
+        class: &str,
+        size: Bytes,
+        callers: usize,
+    ) -> Result<()> {
+        let names = Arc::new(Mutex::new(names));
+        self.runtime.block_on(async {
+            let mut all = JoinSet::new();
+            for _ in 0..callers {
+                let (client, class) = (self.client.clone(), class.to_owned());
+                let names = Arc::clone(&names);
+                all.spawn(async move {
+                    let next = || names.lock().expect("nobody panics with it").pop();
+                    while let Some(name) = next() {
+                        create(&client, &name, &class, size).await?;
+                    }
+                    anyhow::Ok(())
+                });
+            }
+            while let Some(ended) = all.join_next().await {
+                ended??;
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes sure that a volume is told.
+    pub(super) fn knows(&self, name: &str) -> Result<()> {
+        let path = format!("/v1/volumes/{name}");
+        let told = self.client.get::<VolumeView>(&path);
+        Ok(self.runtime.block_on(told).map(|_| ())?)
     }
 
     /// Deletes a volume in the back end.
@@ -85,7 +112,7 @@ impl Api {
         self.runtime.block_on(async {
             let answer = self.client.delete::<Accepted>(&path).await;
             let accepted = answer.with_context(|| format!("remove {name}"))?;
-            self.finished(accepted.value.operation_uuid).await
+            finished(&self.client, accepted.value.operation_uuid).await
         })
     }
 
@@ -155,22 +182,36 @@ impl Api {
         }
         Ok(task)
     }
+}
 
-    /// Follows an operation to its successful end.
-    async fn finished(&self, operation: OperationUuid) -> Result<()> {
-        let began = Instant::now();
-        let path = format!("/v1/operations/{operation}");
-        while began.elapsed() < SETTLED_WITHIN {
-            let answer = self.client.get_waiting::<OperationView>(&path, HOLD).await;
-            let view = answer?.value;
-            match view.state {
-                OperationState::Pending => {}
-                OperationState::Finished => return Ok(()),
-                OperationState::Failed => bail!("{:?} failed: {:?}", view.kind, view.problem),
-            }
+async fn create(client: &Client, name: &str, class: &str, size: Bytes) -> Result<()> {
+    let request = CreateVolumeRequest {
+        name: VolumeName::new(name)?,
+        class: Some(ClassName::new(class)?),
+        size,
+        access: AccessType::Mount,
+        fs_type: None,
+        agent: None,
+    };
+    let answer = client.post::<Accepted>("/v1/volumes", &request).await;
+    let accepted = answer.with_context(|| format!("create {name}"))?;
+    finished(client, accepted.value.operation_uuid).await
+}
+
+/// Follows an operation to its successful end.
+async fn finished(client: &Client, operation: OperationUuid) -> Result<()> {
+    let began = Instant::now();
+    let path = format!("/v1/operations/{operation}");
+    while began.elapsed() < SETTLED_WITHIN {
+        let answer = client.get_waiting::<OperationView>(&path, HOLD).await;
+        let view = answer?.value;
+        match view.state {
+            OperationState::Pending => {}
+            OperationState::Finished => return Ok(()),
+            OperationState::Failed => bail!("{:?} failed: {:?}", view.kind, view.problem),
         }
-        bail!("operation {operation} has not ended within {SETTLED_WITHIN:?}")
     }
+    bail!("operation {operation} has not ended within {SETTLED_WITHIN:?}")
 }
 
 /// Describes a task of an image.

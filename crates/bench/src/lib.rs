@@ -35,11 +35,13 @@ mod api;
 mod bare;
 mod creates;
 mod disk;
+mod driver;
 mod fresh;
 mod process;
 mod raw;
 mod report;
 mod rounds;
+mod scale;
 mod stats;
 mod syncs;
 
@@ -49,8 +51,10 @@ use anyhow::{Context, Result, bail};
 use sutler_testkit::world::{World, WorldConfig};
 
 use self::api::Api;
+pub use self::driver::serve;
 use self::report::Report;
 use self::rounds::{Run, Stage};
+pub use self::scale::scale;
 use xtask::places::{self, Profile};
 use xtask::setup;
 use xtask::steps::Steps;

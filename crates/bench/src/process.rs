@@ -52,9 +52,18 @@ impl Work {
 
 /// Gives the resident memory of a process in bytes, shared pages included.
 pub(super) fn resident_bytes(pid: i32) -> Result<u64> {
+    memory(pid, "VmRSS:")
+}
+
+/// Gives the most resident memory that a process ever had, in bytes.
+pub(super) fn peak_bytes(pid: i32) -> Result<u64> {
+    memory(pid, "VmHWM:")
+}
+
+fn memory(pid: i32, name: &str) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).with_context(|| path.clone())?;
-    let kib = field(&status, "VmRSS:").with_context(|| format!("no VmRSS in {path}"))?;
+    let kib = field(&status, name).with_context(|| format!("no {name} in {path}"))?;
     Ok(kib * 1024)
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LINK};
 use reqwest::{Certificate, Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -125,6 +125,31 @@ impl Client {
         .await
     }
 
+    /// Gets a whole list, page after page.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn get_all<T: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> Result<Answer<Vec<T>>, CallError> {
+        let (mut value, mut all) = (Vec::new(), Vec::new());
+        let mut page = Some(path.to_owned());
+        while let Some(path) = page {
+            let request = self.request(Method::GET, &path).timeout(ANSWER_TIMEOUT);
+            let response = self.send(request).await?;
+            page = next_page(response.headers());
+            let answer = self.read::<Vec<T>>(&path, response).await?;
+            value.extend(answer.value);
+            match answer.raw {
+                Value::Array(entries) => all.extend(entries),
+                other => all.push(other),
+            }
+        }
+        let raw = Value::Array(all);
+        Ok(Answer { value, raw })
+    }
+
     /// Gets one object; the master may hold the answer back for `wait`.
     ///
     /// # Errors
@@ -224,6 +249,14 @@ impl Client {
         request: RequestBuilder,
     ) -> Result<Answer<T>, CallError> {
         let response = self.send(request).await?;
+        self.read(path, response).await
+    }
+
+    async fn read<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        response: Response,
+    ) -> Result<Answer<T>, CallError> {
         let body = response
             .bytes()
             .await
@@ -318,6 +351,14 @@ fn headers(target: &Target) -> Result<HeaderMap, ConnectError> {
         headers.insert(AUTHORIZATION, token.0.clone());
     }
     Ok(headers)
+}
+
+/// Gives the path of a list's next page (RFC 8288); one that is no path of this master is none.
+fn next_page(headers: &HeaderMap) -> Option<String> {
+    let link = headers.get(LINK)?.to_str().ok()?;
+    let (path, relation) = link.strip_prefix('<')?.split_once('>')?;
+    let next = relation.contains("rel=\"next\"") && path.starts_with('/');
+    next.then(|| path.to_owned())
 }
 
 fn start_of(body: &[u8]) -> String {

@@ -97,10 +97,7 @@ impl Turn<'_> {
     fn unused(&self, agent_id: AgentId) -> bool {
         let durable = &self.books.durable;
         !self.books.connected(agent_id)
-            && durable
-                .volumes
-                .values()
-                .all(|volume| volume.agent_id != agent_id)
+            && durable.index.volumes_on.count(&agent_id) == 0
             && durable.tasks.values().all(|task| task.agent_id != agent_id)
     }
 

@@ -9,6 +9,7 @@ use sutler_ids::{AgentId, AgentName, OperationUuid, PluginName, TaskId, VolumeId
 use sutler_ids::{Boottime, Now, Problem};
 use uuid::Uuid;
 
+use crate::indexes::Indexes;
 use crate::record::{
     AgentRecord, Change, ClusterRecord, OperationRecord, PluginRecord, TaskRecord, VolumeRecord,
 };
@@ -42,11 +43,8 @@ pub struct Durable {
     pub volumes: BTreeMap<VolumeId, VolumeRecord>,
     pub operations: BTreeMap<OperationUuid, OperationRecord>,
     pub tasks: BTreeMap<TaskId, TaskRecord>,
-    // What follows are indexes, kept by `apply` alone.
-    pub(crate) volume_names: BTreeMap<VolumeName, VolumeId>,
-    pub(crate) holders: BTreeMap<VolumeId, BTreeSet<TaskId>>,
-    pub(crate) ended_tasks: BTreeSet<(Timestamp, TaskId)>,
-    pub(crate) ended_operations: BTreeSet<(Timestamp, OperationUuid)>,
+    /// Kept by `apply` alone.
+    pub(crate) index: Indexes,
 }
 
 /// Copies of what agents tell; lost with the process and told again.
@@ -209,20 +207,18 @@ impl Books {
     }
 
     pub(crate) fn agent_by_name(&self, name: &AgentName) -> Option<&AgentRecord> {
-        self.durable
-            .agents
-            .values()
-            .find(|agent| agent.name == *name)
+        let id = self.durable.index.agent_names.get(name)?;
+        self.durable.agents.get(id)
     }
 
     pub(crate) fn volume_by_name(&self, name: &VolumeName) -> Option<&VolumeRecord> {
-        let id = self.durable.volume_names.get(name)?;
+        let id = self.durable.index.volume_names.get(name)?;
         self.durable.volumes.get(id)
     }
 
     /// Gives the tasks that have not ended and name the volume.
     pub(crate) fn holders_of(&self, id: VolumeId) -> impl Iterator<Item = &TaskRecord> {
-        let ids = self.durable.holders.get(&id).into_iter().flatten();
+        let ids = self.durable.index.holders.of(&id);
         ids.filter_map(|id| self.durable.tasks.get(id))
     }
 }
@@ -240,62 +236,76 @@ impl Durable {
                 self.plugins.remove(name);
             }
             Change::Volume(record) => {
-                let (id, name) = (record.spec.volume_id, record.spec.name.clone());
-                self.volume_names.insert(name, id);
-                self.volumes.insert(id, record.clone());
+                self.index_volume(record.spec.volume_id, Some(record));
+                self.volumes.insert(record.spec.volume_id, record.clone());
             }
             Change::ForgetVolume(id) => {
-                if let Some(record) = self.volumes.remove(id) {
-                    self.volume_names.remove(&record.spec.name);
-                }
+                self.index_volume(*id, None);
+                self.volumes.remove(id);
             }
             Change::Operation(record) => {
-                if let Some(ended) = &record.ended {
-                    self.ended_operations
-                        .insert((ended.at, record.operation_uuid));
-                }
+                self.index_operation(record.operation_uuid, Some(record));
                 self.operations
                     .insert(record.operation_uuid, record.clone());
             }
             Change::ForgetOperation(uuid) => {
-                if let Some(ended) = self.operations.remove(uuid).and_then(|r| r.ended) {
-                    self.ended_operations.remove(&(ended.at, *uuid));
-                }
+                self.index_operation(*uuid, None);
+                self.operations.remove(uuid);
             }
-            Change::Task(record) => self.apply_task(record),
+            Change::Task(record) => {
+                self.index_task(&record.spec.task_id, Some(record));
+                self.tasks
+                    .insert(record.spec.task_id.clone(), record.clone());
+            }
             Change::ForgetTask(id) => {
-                if let Some(end) = self.tasks.remove(id).and_then(|r| r.end) {
-                    self.ended_tasks.remove(&(end.recorded_at, id.clone()));
-                }
+                self.index_task(id, None);
+                self.tasks.remove(id);
             }
+        }
+    }
+
+    fn index_volume(&mut self, id: VolumeId, new: Option<&VolumeRecord>) {
+        if let Some(old) = self.volumes.get(&id) {
+            self.index.volume_was(old);
+        }
+        if let Some(new) = new {
+            self.index.volume_is(new);
+        }
+    }
+
+    fn index_operation(&mut self, uuid: OperationUuid, new: Option<&OperationRecord>) {
+        if let Some(old) = self.operations.get(&uuid) {
+            self.index.operation_was(old);
+        }
+        if let Some(new) = new {
+            self.index.operation_is(new);
+        }
+    }
+
+    fn index_task(&mut self, id: &TaskId, new: Option<&TaskRecord>) {
+        if let Some(old) = self.tasks.get(id) {
+            self.index.task_was(old);
+        }
+        if let Some(new) = new {
+            self.index.task_is(new);
         }
     }
 
     fn apply_agent(&mut self, record: &AgentRecord) {
-        let (to, from) = match record.removed_at {
-            None => (&mut self.agents, &mut self.removed_agents),
-            Some(_) => (&mut self.removed_agents, &mut self.agents),
-        };
-        from.remove(&record.agent_id);
-        to.insert(record.agent_id, record.clone());
-    }
-
-    fn apply_task(&mut self, record: &TaskRecord) {
-        let id = &record.spec.task_id;
-        for volume in &record.spec.volumes {
-            let holders = self.holders.entry(volume.volume_id).or_default();
-            match &record.end {
-                None => holders.insert(id.clone()),
-                Some(_) => holders.remove(id),
-            };
-            if holders.is_empty() {
-                self.holders.remove(&volume.volume_id);
+        let id = record.agent_id;
+        if let Some(old) = self.agents.remove(&id) {
+            self.index.agent_names.remove(&old.name);
+        }
+        self.removed_agents.remove(&id);
+        match record.removed_at {
+            None => {
+                self.index.agent_names.insert(record.name.clone(), id);
+                self.agents.insert(id, record.clone());
+            }
+            Some(_) => {
+                self.removed_agents.insert(id, record.clone());
             }
         }
-        if let Some(end) = &record.end {
-            self.ended_tasks.insert((end.recorded_at, id.clone()));
-        }
-        self.tasks.insert(id.clone(), record.clone());
     }
 }
 

@@ -17,10 +17,6 @@ impl Books {
                 .values()
                 .filter(move |task| task.agent_id == agent_id)
         };
-        let volumes = durable
-            .volumes
-            .values()
-            .filter(|volume| volume.agent_id == agent_id);
         Desired {
             plugins: self.desired_plugins(agent_id),
             operations: self.desired_operations(agent_id),
@@ -29,7 +25,7 @@ impl Books {
                 .filter(|task| task.end.is_some())
                 .map(|task| (task.spec.task_id.clone(), task.spec.instance))
                 .collect(),
-            volumes: volumes.map(|volume| volume.spec.volume_id).collect(),
+            volumes: durable.index.volumes_on.of(&agent_id).copied().collect(),
         }
     }
 

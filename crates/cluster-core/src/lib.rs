@@ -33,6 +33,8 @@ mod agents;
 mod books;
 mod definition;
 mod desired;
+mod indexes;
+mod lists;
 mod observed;
 mod operations;
 mod places;
@@ -46,6 +48,7 @@ pub mod views;
 mod volumes;
 
 pub use books::{Books, Config, Durable, Live, LiveAgent, RecoverError};
+pub use lists::VolumeCounts;
 pub use record::{
     AgentRecord, Change, ClusterRecord, EndedOperation, OperationAct, OperationRecord,
     PluginRecord, ReadError, TABLES, TaskEnd, TaskRecord, VolumePhase, VolumeRecord, Written,

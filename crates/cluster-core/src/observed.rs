@@ -11,7 +11,7 @@ use sutler_api::Timestamp;
 use sutler_ids::{Boottime, Now};
 
 use crate::books::{Books, Turn};
-use crate::record::{Change, ClusterRecord, VolumePhase};
+use crate::record::{Change, ClusterRecord, VolumeRecord};
 
 /// How much of it may be lost in a crash: a hundredth of the usual day, at the cost of a commit
 /// each ten minutes while the trash is not empty.
@@ -35,7 +35,7 @@ impl Books {
 
     /// Gives the next time at which [`Event::Timer`](crate::Event::Timer) has something to do.
     pub fn wake_at(&self) -> Option<Boottime> {
-        let first_ms = self.trash_ends().min()?;
+        let (first_ms, _) = *self.durable.index.trash.first()?;
         let left_ms = first_ms.saturating_sub(self.cluster().observed_ms);
         let left = Duration::from_millis(left_ms).min(RECORD_EVERY);
         Some(self.observed_from.after(left))
@@ -46,39 +46,22 @@ impl Books {
         self.wake_at().is_some_and(|at| at <= now.boottime)
     }
 
-    fn trash_ends(&self) -> impl Iterator<Item = u64> {
-        let volumes = self.durable.volumes.values();
-        volumes.filter_map(|volume| match &volume.phase {
-            VolumePhase::Trashed { until_ms, .. } => Some(*until_ms),
-            VolumePhase::Creating
-            | VolumePhase::Live { .. }
-            | VolumePhase::Deleting { .. }
-            | VolumePhase::Failed { .. } => None,
-        })
+    fn trashed_until(&self, observed_ms: u64) -> impl Iterator<Item = &VolumeRecord> {
+        let trash = self.durable.index.trash.iter();
+        let due = trash.take_while(move |(until_ms, _)| *until_ms <= observed_ms);
+        due.filter_map(|(_, id)| self.durable.volumes.get(id))
     }
 }
 
 impl Turn<'_> {
     pub(crate) fn on_timer(&mut self) {
         let observed_ms = self.books.observed_ms(self.now);
-        let due: Vec<_> = self
-            .books
-            .durable
-            .volumes
-            .values()
-            .filter(|volume| {
-                let VolumePhase::Trashed { until_ms, .. } = &volume.phase else {
-                    return false;
-                };
-                *until_ms <= observed_ms
-            })
-            .cloned()
-            .collect();
+        let due: Vec<VolumeRecord> = self.books.trashed_until(observed_ms).cloned().collect();
         for volume in due {
             self.release_from_trash(volume);
         }
         let running = self.now.boottime.since(self.books.observed_from);
-        if running >= RECORD_EVERY && self.books.trash_ends().next().is_some() {
+        if running >= RECORD_EVERY && !self.books.durable.index.trash.is_empty() {
             self.record_observed(observed_ms);
         }
     }

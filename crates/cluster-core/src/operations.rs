@@ -1,16 +1,24 @@
 //! How operations end, and what follows for their volumes.
 
 use sutler_api::agent::{OperationReport, Outcome, ToAgent};
-use sutler_ids::{AgentId, OperationUuid};
+use sutler_ids::{AgentId, OperationUuid, VolumeId};
 use sutler_ids::{Bytes, ErrorKind, Problem};
 
-use crate::books::Turn;
+use crate::books::{Books, Turn};
 use crate::record::{
     Change, EndedOperation, OperationAct, OperationRecord, VolumePhase, VolumeRecord,
 };
 
 /// Ended operations that are still told: enough to look back on a day of work by hand.
 pub(crate) const ENDED_OPERATIONS_MAX: usize = 1000;
+
+impl Books {
+    /// Gives the operations of a volume that have not ended.
+    pub(crate) fn open_operations(&self, id: VolumeId) -> impl Iterator<Item = &OperationRecord> {
+        let uuids = self.durable.index.open_operations.of(&id);
+        uuids.filter_map(|uuid| self.durable.operations.get(uuid))
+    }
+}
 
 impl Turn<'_> {
     /// Records an operation's end, once.
@@ -25,8 +33,9 @@ impl Turn<'_> {
             ended: Some(ended),
             ..record.clone()
         }));
-        while self.books.durable.ended_operations.len() > ENDED_OPERATIONS_MAX
-            && let Some((_, oldest)) = self.books.durable.ended_operations.first().copied()
+        while let ended = &self.books.durable.index.ended_operations
+            && ended.len() > ENDED_OPERATIONS_MAX
+            && let Some((_, oldest)) = ended.first().copied()
         {
             self.persist(Change::ForgetOperation(oldest));
         }
@@ -152,10 +161,10 @@ impl Turn<'_> {
         outcome: Outcome,
         left_behind: Option<String>,
     ) {
-        let id = volume.spec.volume_id;
-        let operations = self.books.durable.operations.values();
-        let mut open = operations.filter(|o| o.volume_id == id && o.ended.is_none());
-        volume.phase = match open.next().map(|o| (o.act, o.operation_uuid)) {
+        let open = self.books.open_operations(volume.spec.volume_id);
+        // A deletion that waits decides over whatever it has overtaken.
+        let deciding = open.max_by_key(|o| matches!(o.act, OperationAct::Delete));
+        volume.phase = match deciding.map(|o| (o.act, o.operation_uuid)) {
             Some((OperationAct::Create, _)) => VolumePhase::Creating,
             Some((OperationAct::Delete, deletion)) => VolumePhase::Deleting { deletion },
             Some((OperationAct::Grow { .. }, uuid)) => VolumePhase::Live {
@@ -170,12 +179,8 @@ impl Turn<'_> {
 
     /// Ends what a finished deletion has overtaken.
     pub(crate) fn end_others(&mut self, volume: &VolumeRecord, fate: &str) {
-        let id = volume.spec.volume_id;
-        let operations = self.books.durable.operations.values();
-        let open: Vec<OperationUuid> = operations
-            .filter(|operation| operation.volume_id == id && operation.ended.is_none())
-            .map(|operation| operation.operation_uuid)
-            .collect();
+        let open = self.books.open_operations(volume.spec.volume_id);
+        let open: Vec<OperationUuid> = open.map(|o| o.operation_uuid).collect();
         for uuid in open {
             let what = format!("volume {} {fate}", volume.spec.name);
             let problem = Problem::new(ErrorKind::Conflict, what);

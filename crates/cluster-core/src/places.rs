@@ -144,10 +144,7 @@ impl Books {
 
     /// Counts the tasks of a node that have not ended.
     pub(crate) fn tasks_on(&self, agent_id: AgentId) -> usize {
-        let tasks = self.durable.tasks.values();
-        tasks
-            .filter(|task| task.end.is_none() && task.agent_id == agent_id)
-            .count()
+        self.durable.index.open_tasks.count(&agent_id)
     }
 }
 

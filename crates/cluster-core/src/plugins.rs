@@ -80,10 +80,8 @@ impl Books {
     }
 
     pub(crate) fn volumes_of(&self, name: &PluginName) -> impl Iterator<Item = &VolumeRecord> {
-        self.durable
-            .volumes
-            .values()
-            .filter(move |volume| volume.spec.plugin == *name)
+        let ids = self.durable.index.volumes_of.of(name);
+        ids.filter_map(|id| self.durable.volumes.get(id))
     }
 
     /// Names the volumes that are, or may be, in use through a plugin, with who uses them. What

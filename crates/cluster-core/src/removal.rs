@@ -129,9 +129,9 @@ impl Turn<'_> {
     }
 
     fn volumes_on(&self, agent_id: AgentId) -> Vec<VolumeRecord> {
-        let volumes = self.books.durable.volumes.values();
-        let of_node = volumes.filter(|volume| volume.agent_id == agent_id);
-        of_node.cloned().collect()
+        let ids = self.books.durable.index.volumes_on.of(&agent_id);
+        let volumes = ids.filter_map(|id| self.books.durable.volumes.get(id));
+        volumes.cloned().collect()
     }
 
     fn end_all_of(&mut self, agent: &AgentRecord, volumes: Vec<VolumeRecord>) {
@@ -163,8 +163,8 @@ impl Turn<'_> {
     }
 
     fn end_tasks_of(&mut self, id: AgentId, problem: &Problem) {
-        let tasks = self.books.durable.tasks.values();
-        let open = tasks.filter(|task| task.agent_id == id && task.end.is_none());
+        let ids = self.books.durable.index.open_tasks.of(&id);
+        let open = ids.filter_map(|id| self.books.durable.tasks.get(id));
         for task in open.cloned().collect::<Vec<TaskRecord>>() {
             let image_digest = None;
             self.end_task(

@@ -154,8 +154,9 @@ impl Turn<'_> {
             end: Some(end),
             ..record
         }));
-        while self.books.durable.ended_tasks.len() > ENDED_TASKS_MAX
-            && let Some((_, oldest)) = self.books.durable.ended_tasks.first().cloned()
+        while let ended = &self.books.durable.index.ended_tasks
+            && ended.len() > ENDED_TASKS_MAX
+            && let Some((_, oldest)) = ended.first().cloned()
         {
             let record = self.books.durable.tasks.get(&oldest);
             let task = record.expect("the index names tasks of the books");

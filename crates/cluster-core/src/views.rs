@@ -10,23 +10,16 @@ use sutler_api::operation::{OperationState, OperationView};
 use sutler_api::plugin::{AgentView, PluginInstanceView, PluginState, PluginView};
 use sutler_api::task::{TaskState, TaskView};
 use sutler_api::volume::{ClassView, VolumeHolder, VolumeState, VolumeView};
-use sutler_ids::{AgentId, OperationUuid, PluginName, TaskId, VolumeName};
+use sutler_ids::{AgentId, ClassName, OperationUuid, PluginName, TaskId, VolumeName};
 use sutler_ids::{Bytes, ErrorKind, Problem};
 
 use crate::books::Books;
+use crate::definition::Class;
 use crate::record::{
     AgentRecord, OperationRecord, PluginRecord, TaskRecord, VolumePhase, VolumeRecord,
 };
 
 impl Books {
-    /// Shows every volume, by name.
-    pub fn volume_views(&self) -> Vec<VolumeView> {
-        let ids = self.durable.volume_names.values();
-        ids.filter_map(|id| self.durable.volumes.get(id))
-            .map(|v| self.volume_view(v))
-            .collect()
-    }
-
     /// Shows one volume.
     ///
     /// # Errors
@@ -222,13 +215,6 @@ impl Books {
         self.volume_problem(volume)
     }
 
-    /// Shows every task, newest first.
-    pub fn task_views(&self) -> Vec<TaskView> {
-        let mut tasks: Vec<&TaskRecord> = self.durable.tasks.values().collect();
-        tasks.sort_by_key(|task| std::cmp::Reverse(task.created_at));
-        tasks.into_iter().map(|task| self.task_view(task)).collect()
-    }
-
     /// Shows one task.
     ///
     /// # Errors
@@ -245,7 +231,7 @@ impl Books {
         self.task_called(id).map(|task| task.agent_id)
     }
 
-    fn task_view(&self, task: &TaskRecord) -> TaskView {
+    pub(crate) fn task_view(&self, task: &TaskRecord) -> TaskView {
         let report = self.live.tasks.get(&task.spec.task_id);
         let end = task.end.as_ref();
         let problem = match end {
@@ -296,15 +282,6 @@ impl Books {
             .find_map(|volume| self.volume_problem(volume))
     }
 
-    /// Shows every plugin, by name.
-    pub fn plugin_views(&self) -> Vec<PluginView> {
-        self.durable
-            .plugins
-            .values()
-            .map(|plugin| self.plugin_view(plugin))
-            .collect()
-    }
-
     /// Shows one plugin.
     ///
     /// # Errors
@@ -314,7 +291,7 @@ impl Books {
             .map(|plugin| self.plugin_view(plugin))
     }
 
-    fn plugin_view(&self, plugin: &PluginRecord) -> PluginView {
+    pub(crate) fn plugin_view(&self, plugin: &PluginRecord) -> PluginView {
         let agents = self.durable.agents.values();
         let instances = agents
             .filter(|agent| self.belongs_on(plugin, agent.agent_id))
@@ -327,7 +304,7 @@ impl Books {
             removing: plugin.removing,
             classes: plugin.definition.classes().into_keys().collect(),
             instances,
-            volumes: self.volumes_of(&plugin.name).count(),
+            volumes: self.durable.index.volumes_of.count(&plugin.name),
         }
     }
 
@@ -369,18 +346,6 @@ impl Books {
         Some(instance)
     }
 
-    /// Shows every node, by name.
-    pub fn agent_views(&self) -> Vec<AgentView> {
-        let mut agents: Vec<AgentView> = self
-            .durable
-            .agents
-            .values()
-            .map(|agent| self.agent_view(agent))
-            .collect();
-        agents.sort_by(|a, b| a.name.cmp(&b.name));
-        agents
-    }
-
     /// Shows one node, if it is admitted.
     pub fn agent(&self, id: AgentId) -> Option<AgentView> {
         self.durable
@@ -389,7 +354,7 @@ impl Books {
             .map(|agent| self.agent_view(agent))
     }
 
-    fn agent_view(&self, agent: &AgentRecord) -> AgentView {
+    pub(crate) fn agent_view(&self, agent: &AgentRecord) -> AgentView {
         let id = agent.agent_id;
         let live = self.live.agents.get(&id);
         AgentView {
@@ -401,39 +366,28 @@ impl Books {
             cpus: agent.cpus,
             memory: agent.memory,
             tasks: self.tasks_on(id),
-            volumes: self
-                .durable
-                .volumes
-                .values()
-                .filter(|v| v.agent_id == id)
-                .count(),
+            volumes: self.durable.index.volumes_on.count(&id),
             problem: self
                 .away(id)
                 .or_else(|| live.and_then(|live| live.problem.clone())),
         }
     }
 
-    /// Shows every class, by name.
-    pub fn class_views(&self) -> Vec<ClassView> {
-        let default = self.default_class();
-        let classes = self.classes().into_values();
-        let view = |class: crate::definition::Class<'_>| {
-            let agents = self.durable.agents.values();
-            let free = agents.filter_map(|agent| {
-                let instance = self.readiness(class.plugin, agent.agent_id).ok()?;
-                Some((agent.name.to_string(), *instance.free.get(&class.name)?))
-            });
-            ClassView {
-                plugin: class.plugin.name.clone(),
-                parameters: class.definition.parameters.clone(),
-                fs_type: class.definition.fs_type.clone(),
-                default: default.as_ref() == Some(&class.name),
-                free: free.collect(),
-                ready_on: self.ready_on(class.plugin),
-                name: class.name,
-            }
-        };
-        classes.map(view).collect()
+    pub(crate) fn class_view(&self, class: Class<'_>, default: Option<&ClassName>) -> ClassView {
+        let agents = self.durable.agents.values();
+        let free = agents.filter_map(|agent| {
+            let instance = self.readiness(class.plugin, agent.agent_id).ok()?;
+            Some((agent.name.to_string(), *instance.free.get(&class.name)?))
+        });
+        ClassView {
+            plugin: class.plugin.name.clone(),
+            parameters: class.definition.parameters.clone(),
+            fs_type: class.definition.fs_type.clone(),
+            default: default == Some(&class.name),
+            free: free.collect(),
+            ready_on: self.ready_on(class.plugin),
+            name: class.name,
+        }
     }
 }
 

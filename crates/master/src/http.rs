@@ -12,6 +12,7 @@ mod extract;
 mod logs;
 mod metrics;
 pub mod openapi;
+mod page;
 mod plugins;
 mod questions;
 mod refusal;

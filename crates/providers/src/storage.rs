@@ -4,6 +4,7 @@
 //! task runs [`shell`]; all others hold a [`StorageHandle`]. Its loop takes events, gathers
 //! the records of all steps into one commit, and only then lets effects go.
 
+mod audit;
 mod calls;
 mod host_state;
 mod identities;
@@ -15,8 +16,10 @@ mod secrets;
 mod shell;
 mod shown;
 mod stats;
+mod strays;
 #[cfg(test)]
 mod tests;
+mod wakes;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -85,6 +88,9 @@ pub enum StorageEvent {
         volume_id: VolumeId,
         task_id: TaskId,
     },
+    /// What is wrong here that is no volume's own: records that cannot be read, mounts of no
+    /// volume.
+    Problem(Option<Problem>),
     /// The journal failed; the provider has ended and must be recovered anew.
     Failed(CommitError),
 }
@@ -135,6 +141,8 @@ pub(crate) enum Input {
     Why(VolumeId, oneshot::Sender<Option<AgentWhy>>),
     VolumesOf(PluginName, oneshot::Sender<usize>),
     Ended(calls::CallEnded),
+    Listed(Box<audit::Audit>),
+    Mounted(Vec<strays::Found>),
     Looked(VolumeId, CallId, Seen),
     /// Bytes used, if the plugin has told.
     Used(VolumeId, Option<u64>),

@@ -9,6 +9,7 @@ use crate::evidence::{self, Finding, There};
 use crate::machine::Volume;
 use crate::plan;
 use crate::record::{Created, Ended, InFlight, Known, Phase, Settled};
+use crate::verify::Verify;
 use crate::{ENDED_MAX, SLOW_RETRY_MS};
 
 impl Volume {
@@ -72,59 +73,7 @@ impl Volume {
         }
     }
 
-    fn on_verified(&mut self, result: Result<Answer, Failure>, now: Now) {
-        if let Some(problem) = self.live.refused.take() {
-            return self.on_creation_verified(problem, result, now);
-        }
-        self.live.verify_due = false;
-        self.live.unverified = None;
-        let Failure { verdict, problem } = match result {
-            Ok(_) => {
-                self.record.known = Known::Yes;
-                return;
-            }
-            Err(failure) => failure,
-        };
-        match verdict {
-            Verdict::NotFound => {
-                if self.record.known == Known::Yes {
-                    let (since, raw) = (now.wall, problem.raw.unwrap_or(problem.what));
-                    self.record.known = Known::No { since, raw };
-                }
-                let problem = self.missing_problem();
-                self.fail_holders(&problem);
-            }
-            Verdict::Uncertain => {
-                self.live.unverified = Some(problem);
-                self.live.verify_due = true;
-                self.live.attempt = self.live.attempt.saturating_add(1);
-                self.retry_later(self.backoff_ms(), now);
-            }
-            // It is known, and something is wrong with it. What that means for a use, the use
-            // will tell; until then it is in sight.
-            Verdict::NotNow => self.live.unverified = Some(problem),
-            // A plugin that cannot or will not say keeps our trust.
-            Verdict::Refused | Verdict::Exhausted | Verdict::AlreadyExists => {}
-        }
-    }
-
-    /// A creation was refused after its outcome had been unknown. A good answer says that
-    /// the plugin lists nothing but what the books have.
-    fn on_creation_verified(
-        &mut self,
-        problem: Problem,
-        result: Result<Answer, Failure>,
-        now: Now,
-    ) {
-        match result.err().map(|failure| failure.verdict) {
-            None => self.fail_creation(problem, now),
-            // The plugin cannot list: only the operator, by removing it, can end this.
-            Some(Verdict::Refused) if self.record.deleting() => self.fail_creation(problem, now),
-            Some(_) => self.wait_slowly(problem, now),
-        }
-    }
-
-    fn fail_creation(&mut self, problem: Problem, now: Now) {
+    pub(crate) fn fail_creation(&mut self, problem: Problem, now: Now) {
         self.live.doubt_since = None;
         self.live.problem = None;
         // Nobody can have a volume that was never made, a holder from before a restart neither.
@@ -238,7 +187,7 @@ impl Volume {
         self.retry_later(self.backoff_ms(), now);
     }
 
-    fn wait_slowly(&mut self, problem: Problem, now: Now) {
+    pub(crate) fn wait_slowly(&mut self, problem: Problem, now: Now) {
         self.live.problem = Some(problem);
         self.live.attempt = self.live.attempt.saturating_add(1);
         self.retry_later(SLOW_RETRY_MS, now);
@@ -291,14 +240,16 @@ impl Volume {
         }
         self.settle(flight.from.clone());
         self.end_operation(Outcome::Failed(failure.problem), now);
-        self.live.verify_due = true;
+        self.live.verify = Verify::Due;
     }
 
     fn on_up_failure(&mut self, flight: &InFlight, failure: Failure, now: Now) {
         // A limit may be met half-way, and gRPC itself says "exhausted" of an answer that
         // is too large, so that refusal proves nothing.
         let in_doubt = self.live.doubt_since.is_some() || failure.verdict == Verdict::Exhausted;
-        self.live.verify_due |= failure.verdict == Verdict::NotFound;
+        if failure.verdict == Verdict::NotFound {
+            self.live.verify = Verify::Due;
+        }
         self.climb_failed(flight, failure.problem, in_doubt, now);
     }
 
@@ -319,7 +270,7 @@ impl Volume {
     }
 
     /// Tells every holder that was not told yet that it failed, and lets it go.
-    fn fail_holders(&mut self, problem: &Problem) {
+    pub(crate) fn fail_holders(&mut self, problem: &Problem) {
         let told = std::mem::take(&mut self.live.told);
         let waiting: Vec<_> = self
             .record
@@ -347,13 +298,15 @@ impl Volume {
         if let Some(settled) = plan::settle_down(flight.rpc, &flight.from, abilities) {
             self.settle(settled);
         }
-        self.live.verify_due = true;
+        self.live.verify = Verify::Due;
     }
 
     fn on_expand_failure(&mut self, flight: &InFlight, failure: Failure, now: Now) {
         self.settle(flight.from.clone());
         self.watch_mount();
-        self.live.verify_due |= failure.verdict == Verdict::NotFound;
+        if failure.verdict == Verdict::NotFound {
+            self.live.verify = Verify::Due;
+        }
         self.live.problem = Some(failure.problem.clone());
         // The volume itself has grown when only its file system could not: that follows at
         // the next publish, and the problem stays in sight until then. The growth that waits

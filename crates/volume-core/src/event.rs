@@ -160,6 +160,9 @@ pub enum Event {
     },
     /// The plugin does not answer.
     PluginDown,
+    /// The plugin has listed its volumes, with this one among them or not. It existed before the
+    /// list was begun.
+    Listed { listed: bool },
     /// A call has ended.
     Ended {
         call_id: CallId,
@@ -170,6 +173,8 @@ pub enum Event {
     },
     /// A mount that is in use is to be looked at: it may have died.
     Watch,
+    /// The host shows a mount of it that the record does not have.
+    Stray { mount: Mount },
     /// What [`Effect::Look`] has seen.
     Looked { call_id: CallId, seen: Seen },
     /// The time that was asked for has come.
@@ -182,9 +187,10 @@ impl Event {
         match self {
             Self::Operation(_) => "operation",
             Self::Acquire { .. } | Self::Release { .. } | Self::RetainHolders(_) => "holders",
-            Self::PluginUp { .. } | Self::PluginDown => "plugin",
+            Self::PluginUp { .. } | Self::PluginDown | Self::Listed { .. } => "plugin",
             Self::Ended { .. } => "ended",
             Self::Watch => "watch",
+            Self::Stray { .. } => "stray",
             Self::Looked { .. } => "looked",
             Self::Due => "due",
         }

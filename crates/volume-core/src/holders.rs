@@ -10,6 +10,7 @@ use crate::look::Look;
 use crate::machine::Volume;
 use crate::plan;
 use crate::record::{Known, Phase};
+use crate::verify::Verify;
 
 impl Volume {
     pub(crate) fn on_acquire(&mut self, task_id: TaskId, read_only: bool) {
@@ -21,7 +22,7 @@ impl Volume {
         if let Some(problem) = self.acquire_refused(read_only) {
             // The plugin may have been wrong about it; whoever comes next hears what it says now.
             if matches!(self.record.known, Known::No { .. }) {
-                self.live.verify_due = true;
+                self.live.verify = Verify::Due;
                 self.live.retry_at = None;
             }
             self.live.effects.push(Effect::TellAcquired {

@@ -27,9 +27,11 @@ mod node_id;
 mod plan;
 mod record;
 mod story;
+mod stray;
 #[cfg(test)]
 mod tests;
 mod told;
+mod verify;
 
 pub use call::{Abilities, Rpc};
 pub use event::{

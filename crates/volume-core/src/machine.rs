@@ -14,6 +14,7 @@ use crate::look::Look;
 use crate::plan::{self, Goal};
 use crate::record::{InFlight, Known, Mounts, PendingOperation, Phase, Settled, VolumeRecord};
 use crate::story::Story;
+use crate::verify::Verify;
 use crate::{RETRY_MS_MAX, RETRY_MS_MIN};
 
 /// One volume.
@@ -38,7 +39,8 @@ pub(crate) struct Live {
     /// What holds the volume up.
     pub(crate) problem: Option<Problem>,
     pub(crate) retry_at: Option<Boottime>,
-    pub(crate) verify_due: bool,
+    /// When the plugin is asked whether it knows the volume.
+    pub(crate) verify: Verify,
     /// A creation of unknown outcome was then refused: the plugin's list must show that
     /// nothing was made before that is believed.
     pub(crate) refused: Option<Problem>,
@@ -88,23 +90,18 @@ impl Volume {
             node_expand_due: None,
             mounts: Mounts::default(),
             attached_as: None,
+            coming_down: false,
             unfit: None,
             boot_id: boot_id.to_owned(),
             since: now.wall,
         };
-        let persist = Some(Box::new(record.clone()));
-        let volume = Self {
-            record,
-            live: Live::default(),
+        let step = Step {
+            persist: Some(Box::new(record.clone())),
+            cause: "operation",
+            effects: Vec::new(),
         };
-        Ok((
-            volume,
-            Step {
-                persist,
-                cause: "operation",
-                effects: Vec::new(),
-            },
-        ))
+        let live = Live::default();
+        Ok((Self { record, live }, step))
     }
 
     /// Takes up a volume from its record after a restart of the process or the host.
@@ -120,6 +117,7 @@ impl Volume {
             let attaches = volume.abilities().unwrap_or_default().attaches;
             volume.record.phase = plan::after_boot(&volume.record.phase, attaches);
             volume.record.boot_id = boot_id.to_owned();
+            volume.record.coming_down &= volume.record.is_up();
             volume
                 .live
                 .story
@@ -191,12 +189,14 @@ impl Volume {
                 csi_node_id,
             } => self.on_plugin_up(abilities, csi_node_id, now),
             Event::PluginDown => self.live.up = None,
+            Event::Listed { listed } => self.on_listed(listed),
             Event::Ended {
                 call_id,
                 result,
                 shown,
             } => return Ok(self.on_ended(call_id, (result, shown), now)),
             Event::Watch => self.watch_mount(),
+            Event::Stray { mount } => self.on_stray(mount, now),
             Event::Looked { call_id, seen } => self.on_looked(call_id, seen, now),
             Event::Due => self.on_due(now),
         }
@@ -311,7 +311,7 @@ impl Volume {
         self.watch_mount();
         self.live.retry_at = None;
         self.live.attempt = 0;
-        self.live.verify_due = self.record.created().is_some();
+        self.verify_after_start();
         // What a climb was made with decides how it comes down, so the record's copy only
         // changes at the foot of the ladder.
         let at_foot = match &self.record.phase {
@@ -358,8 +358,9 @@ impl Volume {
         let abilities = self.abilities().expect("the plugin is up, so it has told");
         // Coming down waits for no question: it must be possible of a volume that nobody can or
         // will speak of any more.
-        let down = plan::next_rpc(&self.record, abilities).is_some_and(Rpc::is_down);
-        if self.live.verify_due && self.record.created().is_some() && !down {
+        let next = plan::next_rpc(&self.record, abilities);
+        let down = next.is_some_and(Rpc::is_down);
+        if self.asks_before(next) && !down {
             return self.call(Rpc::Verify, now);
         }
         self.finish_settled_operations(abilities, now);
@@ -433,6 +434,7 @@ impl Volume {
 
     pub(crate) fn move_to(&mut self, phase: Phase) {
         self.record.phase = phase;
+        self.record.coming_down &= self.record.is_up();
         self.live.attempt = 0;
         self.live.doubt_since = None;
         self.live.problem = None;

@@ -20,7 +20,7 @@ pub(crate) enum Goal {
 pub(crate) fn goal(record: &VolumeRecord) -> Goal {
     if record.deleting() {
         Goal::Absent
-    } else if record.holders.is_empty() {
+    } else if record.holders.is_empty() || record.coming_down {
         Goal::Created
     } else {
         Goal::Published

@@ -189,6 +189,10 @@ pub struct VolumeRecord {
     /// Why what was made must not be used, though it is there: its creation failed. Only its
     /// deletion is left.
     pub unfit: Option<Problem>,
+    /// What is above the foot of the ladder was not climbed in order: all of it comes down before
+    /// anything goes up.
+    #[serde(default)]
+    pub coming_down: bool,
     /// The boot during which mounts were made; another boot has none of them.
     pub boot_id: String,
     /// When the state that users see last changed.
@@ -210,8 +214,13 @@ impl VolumeRecord {
         self.base().and_then(Settled::created)
     }
 
+    /// Tells whether it is above the foot of the ladder.
+    pub(crate) fn is_up(&self) -> bool {
+        self.base().is_some_and(Settled::is_attached)
+    }
+
     /// Tells whether deletion was asked for.
-    pub(crate) fn deleting(&self) -> bool {
+    pub fn deleting(&self) -> bool {
         matches!(
             &self.pending,
             Some(PendingOperation {

@@ -45,7 +45,7 @@ impl Volume {
             }
             Phase::Failed(_) | Phase::Gone => false,
         };
-        if !published || !self.mount_is_trusted() {
+        if !published || self.record.coming_down || !self.mount_is_trusted() {
             return;
         }
         let live = &mut self.live;

@@ -80,7 +80,7 @@ impl Stage {
             Self::Unit => 9,
             Self::Deny | Self::EndToEnd => 3,
             Self::Crash => 4,
-            Self::Lab => 8,
+            Self::Lab => 10,
         };
         Duration::from_secs(minutes * 60)
     }

@@ -1,4 +1,6 @@
-//! What the master has not acknowledged: the latest of each object, in order of happening.
+//! What the master has not acknowledged: the latest of each object, in order of happening; volumes'
+//! states after all else. When everything is told anew there may be 100,000 of those, and somebody
+//! waits for the end of an operation.
 
 use std::collections::BTreeMap;
 
@@ -17,42 +19,49 @@ enum About {
     Agent,
 }
 
+/// Where an update stands in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Turn {
+    /// Whether it can wait for what cannot.
+    can_wait: bool,
+    number: u64,
+}
+
 /// Updates to be posted.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     next: u64,
-    updates: BTreeMap<u64, Update>,
-    latest: BTreeMap<About, u64>,
+    updates: BTreeMap<Turn, Update>,
+    latest: BTreeMap<About, Turn>,
 }
 
 impl Outbox {
     /// Adds an update at the end, in place of an older one about the same.
     pub(super) fn put(&mut self, update: Update) {
-        let number = self.next;
+        let turn = Turn {
+            can_wait: matches!(update, Update::Volume(_)),
+            number: self.next,
+        };
         self.next += 1;
-        if let Some(older) = self.latest.insert(about(&update), number) {
+        if let Some(older) = self.latest.insert(about(&update), turn) {
             self.updates.remove(&older);
         }
-        self.updates.insert(number, update);
+        self.updates.insert(turn, update);
     }
 
-    /// Gives the oldest updates with their numbers; `None` if there are none.
-    pub(super) fn oldest(&self, most: usize) -> Option<(Vec<u64>, Vec<Update>)> {
+    /// Gives the updates whose turn it is; `None` if there are none.
+    pub(super) fn first(&self, most: usize) -> Option<(Vec<Turn>, Vec<Update>)> {
         if self.updates.is_empty() {
             return None;
         }
-        let oldest = self.updates.iter().take(most);
-        Some(
-            oldest
-                .map(|(number, update)| (*number, update.clone()))
-                .unzip(),
-        )
+        let first = self.updates.iter().take(most);
+        Some(first.map(|(turn, update)| (*turn, update.clone())).unzip())
     }
 
     /// The master has these. What came meanwhile about the same objects stays.
-    pub(super) fn acknowledge(&mut self, told: &[u64]) {
-        for number in told {
-            if let Some(update) = self.updates.remove(number) {
+    pub(super) fn acknowledge(&mut self, told: &[Turn]) {
+        for turn in told {
+            if let Some(update) = self.updates.remove(turn) {
                 self.latest.remove(&about(&update));
             }
         }
@@ -72,8 +81,10 @@ fn about(update: &Update) -> About {
 
 #[cfg(test)]
 mod tests {
-    use sutler_api::agent::TaskReport;
+    use sutler_api::Timestamp;
+    use sutler_api::agent::{TaskReport, VolumeReport};
     use sutler_api::task::TaskState;
+    use sutler_api::volume::VolumeState;
     use sutler_ids::TaskInstance;
 
     use super::*;
@@ -97,14 +108,42 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.put(task(TaskState::Running));
         outbox.put(Update::PluginsTold);
-        let (told, updates) = outbox.oldest(10).expect("two updates");
+        let (told, updates) = outbox.first(10).expect("two updates");
         assert_eq!(updates, [task(TaskState::Running), Update::PluginsTold]);
         outbox.put(task(TaskState::Finished));
         outbox.acknowledge(&told);
-        let (_, updates) = outbox.oldest(10).expect("one update");
+        let (_, updates) = outbox.first(10).expect("one update");
         assert_eq!(updates, [task(TaskState::Finished)]);
-        let (told, _) = outbox.oldest(1).expect("one update");
+        let (told, _) = outbox.first(1).expect("one update");
         outbox.acknowledge(&told);
-        assert!(outbox.oldest(1).is_none() && outbox.latest.is_empty());
+        assert!(outbox.first(1).is_none() && outbox.latest.is_empty());
+    }
+
+    #[test]
+    fn an_operations_end_does_not_wait_for_the_states_of_all_volumes() {
+        let volume = |n| {
+            Update::Volume(VolumeReport {
+                volume_id: VolumeId::new(uuid::Uuid::from_u128(n)),
+                state: VolumeState::Ready,
+                since: Timestamp::default(),
+                csi_volume_id: None,
+                capacity: None,
+                used: None,
+                holders: Vec::new(),
+                problem: None,
+            })
+        };
+        let mut outbox = Outbox::default();
+        for n in 0..3 {
+            outbox.put(volume(n));
+        }
+        outbox.put(task(TaskState::Finished));
+        outbox.put(Update::PluginsTold);
+        let (told, updates) = outbox.first(3).expect("five updates");
+        let first = [task(TaskState::Finished), Update::PluginsTold, volume(0)];
+        assert_eq!(updates, first);
+        outbox.acknowledge(&told);
+        let (_, updates) = outbox.first(3).expect("two updates");
+        assert_eq!(updates, [volume(1), volume(2)]);
     }
 }

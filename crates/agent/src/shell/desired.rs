@@ -121,9 +121,15 @@ impl Shell {
     fn tell_all(&mut self) {
         self.tell_all_plugins();
         self.tell_all_tasks();
-        self.tell(vec![Update::Agent {
-            problem: self.problem.clone(),
-        }]);
+        self.tell(vec![self.own_state()]);
         self.storage.tell_all();
+    }
+
+    /// What is told of this node itself.
+    pub(super) fn own_state(&self) -> Update {
+        let problem = self.problem.as_ref().or(self.storage_problem.as_ref());
+        Update::Agent {
+            problem: problem.cloned(),
+        }
     }
 }

@@ -115,6 +115,7 @@ impl Shell {
             timers: Timers::default(),
             collector: Collector::new(journal.images.clone()),
             problem: None,
+            storage_problem: None,
         })
     }
 

@@ -279,6 +279,29 @@ async fn json_is_what_the_api_gave() {
 }
 
 #[tokio::test]
+async fn a_list_is_read_to_its_end_page_after_page() {
+    let of = |name: &str| volume(name, VolumeState::Ready);
+    let fake = Fake::start(move |call| {
+        let link = |path: &str| [("link", format!("<{path}>; rel=\"next\""))];
+        match call.line.as_str() {
+            "GET /v1/volumes" => {
+                (link("/v1/volumes?after=a&limit=1"), json(&[of("a")])).into_response()
+            }
+            "GET /v1/volumes?after=a&limit=1" => {
+                // No path of this master: not followed.
+                (link("https://elsewhere/v1/volumes"), json(&[of("b")])).into_response()
+            }
+            other => panic!("{other}"),
+        }
+    })
+    .await;
+    let done = fake.sutler(&["volume", "ls", "--json"]).await;
+    let told: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    let names = told.as_array().unwrap().iter().map(|v| v["name"].as_str());
+    assert_eq!(names.collect::<Vec<_>>(), [Some("a"), Some("b")]);
+}
+
+#[tokio::test]
 async fn a_closed_stdout_is_a_quiet_end() {
     let fake = Fake::start(|_| json(&vec![volume("data", VolumeState::Ready)])).await;
     let state_dir = fake.state_dir();

@@ -28,7 +28,7 @@ pub enum ClassVerb {
 /// The call's failure.
 pub async fn run(verb: ClassVerb, context: &mut Context) -> Outcome {
     let ClassVerb::Ls = verb;
-    let answer = context.client.get::<Vec<ClassView>>("/v1/classes").await?;
+    let answer = context.client.get_all::<ClassView>("/v1/classes").await?;
     context.show(&answer, |classes, _| render(classes))?;
     Ok(ExitStatus::OK)
 }

@@ -80,7 +80,7 @@ async fn remove(args: RmArgs, context: &mut Context) -> Outcome {
 }
 
 async fn list(context: &mut Context) -> Outcome {
-    let answer = context.client.get::<Vec<AgentView>>("/v1/agents").await?;
+    let answer = context.client.get_all::<AgentView>("/v1/agents").await?;
     context.show(&answer, |agents, now| render(agents, now))?;
     Ok(ExitStatus::OK)
 }

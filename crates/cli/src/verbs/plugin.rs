@@ -83,7 +83,7 @@ pub async fn run(verb: PluginVerb, context: &mut Context) -> Outcome {
     match verb {
         PluginVerb::Add(args) => return plugin_add::run(args, context).await,
         PluginVerb::Ls => {
-            let answer = context.client.get::<Vec<PluginView>>("/v1/plugins").await?;
+            let answer = context.client.get_all::<PluginView>("/v1/plugins").await?;
             context.show(&answer, |plugins, _| plugin_show::rows(plugins))?;
         }
         PluginVerb::Show { name } => {
@@ -137,7 +137,7 @@ async fn remove(args: RmArgs, context: &mut Context) -> Outcome {
 
 /// The class that is used when none is named. That it cannot be told keeps nothing from going on.
 async fn default_class(context: &Context) -> Option<ClassName> {
-    let classes = context.client.get::<Vec<ClassView>>("/v1/classes").await;
+    let classes = context.client.get_all::<ClassView>("/v1/classes").await;
     let mut classes = classes.ok()?.value.into_iter();
     let class = classes.find(|class| class.default)?;
     Some(class.name)

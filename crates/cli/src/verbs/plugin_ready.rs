@@ -105,7 +105,7 @@ async fn plugins_coming(
     classes: &[Option<&ClassName>],
     node: Option<&AgentName>,
 ) -> Vec<PluginName> {
-    let Ok(known) = context.client.get::<Vec<ClassView>>("/v1/classes").await else {
+    let Ok(known) = context.client.get_all::<ClassView>("/v1/classes").await else {
         return Vec::new();
     };
     let meant = |class: &&ClassView| {

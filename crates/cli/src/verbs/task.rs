@@ -87,7 +87,7 @@ pub struct StopArgs {
 pub async fn run(verb: TaskVerb, context: &mut Context) -> Outcome {
     match verb {
         TaskVerb::Ls => {
-            let answer = context.client.get::<Vec<TaskView>>("/v1/tasks").await?;
+            let answer = context.client.get_all::<TaskView>("/v1/tasks").await?;
             context.show(&answer, |tasks, now| rows(tasks, now))?;
         }
         TaskVerb::Show { id } => {
@@ -146,7 +146,10 @@ pub(crate) fn rows(tasks: &[TaskView], now: Timestamp) -> String {
     let header = [
         "TASK", "IMAGE", "COMMAND", "STATE", "EXIT", "NODE", "VOLUMES", "AGE",
     ];
-    let rows = tasks.iter().map(|task| {
+    let mut tasks: Vec<&TaskView> = tasks.iter().collect();
+    // What somebody has just started is what he looks for.
+    tasks.sort_by_key(|task| std::cmp::Reverse(task.created_at));
+    let rows = tasks.into_iter().map(|task| {
         vec![
             task.task_id.to_string(),
             task.image.clone(),

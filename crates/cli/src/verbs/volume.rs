@@ -147,7 +147,7 @@ pub async fn run(verb: VolumeVerb, context: &mut Context) -> Outcome {
         VolumeVerb::Restore { name } => return volume_change::restore(&name, context).await,
         VolumeVerb::Grow(args) => return volume_change::grow(args, context).await,
         VolumeVerb::Ls => {
-            let answer = context.client.get::<Vec<VolumeView>>("/v1/volumes").await?;
+            let answer = context.client.get_all::<VolumeView>("/v1/volumes").await?;
             context.show(&answer, |volumes, now| volume_show::rows(volumes, now))?;
         }
         VolumeVerb::Show { name } => {

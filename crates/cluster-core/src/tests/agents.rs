@@ -15,7 +15,7 @@ fn a_node_keeps_its_identity_and_its_name_is_its_own() {
     again.agent_id = Some(a);
     again.memory = Bytes(1);
     assert_eq!(world.register(again).unwrap(), a);
-    assert_eq!(world.books.agent_views()[0].memory, Bytes(1));
+    assert_eq!(world.books.agent_page(None, usize::MAX)[0].memory, Bytes(1));
     world.connect(a, 2).unwrap();
     refused(
         world.register(announce("a", 3)),
@@ -122,7 +122,7 @@ fn only_the_end_of_the_present_stream_disconnects() {
         })
         .unwrap();
     assert!(!world.books.connected(a));
-    let view = &world.books.agent_views()[0];
+    let view = &world.books.agent_page(None, usize::MAX)[0];
     assert!(
         view.problem
             .as_ref()

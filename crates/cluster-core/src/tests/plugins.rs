@@ -177,7 +177,7 @@ fn the_default_class_is_local_else_the_only_one() {
     world.ready(a, "local", None);
     world.create("two", 1).unwrap();
     assert_eq!(world.volume("two").class.as_str(), "local");
-    let classes = world.books.class_views();
+    let classes = world.books.class_page(None, usize::MAX);
     let defaults: Vec<&str> = classes
         .iter()
         .filter(|c| c.default)

@@ -178,7 +178,7 @@ fn each_class_of_a_plugin_has_room_of_its_own() {
     world.request(create("x", "fast")).unwrap();
     // Nothing is told of this class: the plugin has the word.
     world.request(create("y", "slow")).unwrap();
-    let shown = world.books.class_views().into_iter();
+    let shown = world.books.class_page(None, usize::MAX).into_iter();
     let free: Vec<_> = shown.map(|class| class.free.get("a").copied()).collect();
     assert_eq!(free, [Some(Bytes(2 * GIB)), Some(Bytes(0)), None]);
 }
@@ -289,7 +289,7 @@ fn the_trash_keeps_a_volume_until_its_retention_ends() {
     assert_eq!(world.books.wake_at(), None);
     world.end(a, deletion, id, Outcome::Finished);
     assert_eq!(world.sent_words(), ["forget_volume"]);
-    assert!(world.books.volume_views().is_empty());
+    assert!(world.books.volume_page(None, usize::MAX).is_empty());
     assert_eq!(
         world.books.operation(deletion).unwrap().state,
         OperationState::Finished

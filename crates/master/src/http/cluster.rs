@@ -8,14 +8,15 @@ use serde::{Deserialize, Serialize};
 use sutler_api::operation::{OperationState, OperationView};
 use sutler_api::plugin::{AgentView, RemovedNode};
 use sutler_api::volume::ClassView;
-use sutler_cluster_core::{Books, Reply, Request};
+use sutler_cluster_core::{Books, Reply, Request, Subject};
 use sutler_ids::{AgentName, OperationUuid, Problem};
 
 use super::App;
 use super::extract::{ApiPath, ApiQuery};
+use super::page::{Page, PageQuery};
 use super::refusal::Refusal;
 use super::volumes::unexpected;
-use super::wait::until;
+use super::wait::{Wait, until};
 
 /// Query of `GET /v1/operations/{uuid}`.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -36,11 +37,16 @@ pub(crate) struct Version {
     cluster_id: String,
 }
 
-/// Lists every node, by name.
-#[utoipa::path(get, path = "/v1/agents", tag = "cluster",
+/// Lists nodes, by name.
+#[utoipa::path(get, path = "/v1/agents", tag = "cluster", params(PageQuery),
     responses((status = 200, body = Vec<AgentView>)))]
-pub(crate) async fn agents(State(app): State<Arc<App>>) -> Result<Json<Vec<AgentView>>, Refusal> {
-    Ok(Json(app.shell.read(|books| Ok(books.agent_views())).await?))
+pub(crate) async fn agents(
+    State(app): State<Arc<App>>,
+    ApiQuery(query): ApiQuery<PageQuery>,
+) -> Result<Page<AgentView>, Refusal> {
+    query
+        .page(&app, "/v1/agents", Books::agent_page, |agent| &agent.name)
+        .await
 }
 
 /// Query of `DELETE /v1/agents/{name}`.
@@ -81,11 +87,16 @@ pub(crate) async fn remove_node(
     Ok(Json(app.shell.request(request, render).await?))
 }
 
-/// Lists every class, by name.
-#[utoipa::path(get, path = "/v1/classes", tag = "cluster",
+/// Lists classes, by name.
+#[utoipa::path(get, path = "/v1/classes", tag = "cluster", params(PageQuery),
     responses((status = 200, body = Vec<ClassView>)))]
-pub(crate) async fn classes(State(app): State<Arc<App>>) -> Result<Json<Vec<ClassView>>, Refusal> {
-    Ok(Json(app.shell.read(|books| Ok(books.class_views())).await?))
+pub(crate) async fn classes(
+    State(app): State<Arc<App>>,
+    ApiQuery(query): ApiQuery<PageQuery>,
+) -> Result<Page<ClassView>, Refusal> {
+    query
+        .page(&app, "/v1/classes", Books::class_page, |class| &class.name)
+        .await
 }
 
 /// Shows one operation.
@@ -102,7 +113,11 @@ pub(crate) async fn operation(
         OperationState::Pending => false,
         OperationState::Finished | OperationState::Failed => true,
     };
-    Ok(Json(until(&app, query.wait_ms, look, ended).await?))
+    let wait = Wait {
+        ms: query.wait_ms,
+        on: Some(Subject::Operation(uuid)),
+    };
+    Ok(Json(until(&app, wait, look, ended).await?))
 }
 
 /// Tells the versions and the cluster.

@@ -16,7 +16,6 @@ use prometheus_client::registry::{Registry, Unit};
 use sutler_api::agent::Outcome;
 use sutler_api::operation::OperationKind;
 use sutler_api::task::TaskState;
-use sutler_api::volume::VolumeState;
 use sutler_cluster_core::{Books, views};
 use sutler_ids::{ErrorKind, Problem};
 
@@ -34,6 +33,13 @@ struct RequestLabels {
     method: String,
     route: String,
     status: u32,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct AlikeLabels {
+    class: String,
+    node: String,
+    state: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -73,19 +79,9 @@ struct OperationLabels {
 
 type ByteGauge = Gauge<f64, AtomicU64>;
 
-const VOLUME_STATES: [VolumeState; 11] = [
-    VolumeState::Creating,
-    VolumeState::Ready,
-    VolumeState::Preparing,
-    VolumeState::InUse,
-    VolumeState::Releasing,
-    VolumeState::Growing,
-    VolumeState::Uncertain,
-    VolumeState::Missing,
-    VolumeState::Trashed,
-    VolumeState::Deleting,
-    VolumeState::Failed,
-];
+/// Most volumes that have series of their own. Beyond it a scrape would be megabytes of text, and
+/// what stores it would choke; then volumes are counted only.
+const SINGLE_VOLUMES_MAX: usize = 1000;
 
 /// Counts a request by its route, never by its path, which a stranger chooses.
 pub(super) async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
@@ -141,19 +137,33 @@ fn of_books(books: &Books) -> Registry {
 }
 
 fn volumes(books: &Books, registry: &mut Registry) {
+    let alike = Family::<AlikeLabels, Gauge>::default();
+    for ((class, node, state), count) in books.volume_counts() {
+        let labels = AlikeLabels {
+            class: class.to_string(),
+            node: node.to_string(),
+            state: label(state),
+        };
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        alike.get_or_create(&labels).set(count);
+    }
+    registry.register("volumes", "Volumes by class, node and state", alike);
+    if books.durable().volumes.len() <= SINGLE_VOLUMES_MAX {
+        single_volumes(books, registry);
+    }
+    free(books, registry);
+}
+
+fn single_volumes(books: &Books, registry: &mut Registry) {
     let states = Family::<VolumeStateLabels, Gauge>::default();
     let capacity = Family::<VolumeLabels, ByteGauge>::default();
     let used = Family::<VolumeLabels, ByteGauge>::default();
-    for view in books.volume_views() {
-        for state in VOLUME_STATES {
-            let labels = VolumeStateLabels {
-                volume: view.name.to_string(),
-                state: views::volume_state_word(state).replace(' ', "_"),
-            };
-            states
-                .get_or_create(&labels)
-                .set(i64::from(state == view.state));
-        }
+    for view in books.volume_page(None, SINGLE_VOLUMES_MAX) {
+        let labels = VolumeStateLabels {
+            volume: view.name.to_string(),
+            state: label(views::volume_state_word(view.state)),
+        };
+        states.get_or_create(&labels).set(1);
         let labels = VolumeLabels {
             volume: view.name.to_string(),
             class: view.class.to_string(),
@@ -167,15 +177,19 @@ fn volumes(books: &Books, registry: &mut Registry) {
             used.get_or_create(&labels).set(bytes.get() as f64);
         }
     }
-    registry.register(
-        "volume_state",
-        "1 for the state that a volume is in",
-        states,
-    );
+    let help = "1 for the state that a volume is in; of up to 1000 volumes";
+    registry.register("volume_state", help, states);
     registry.register_with_unit("volume_capacity", "Size of a volume", Unit::Bytes, capacity);
     registry.register_with_unit("volume_used", "Used space of a volume", Unit::Bytes, used);
+}
+
+fn label(word: &str) -> String {
+    word.replace(' ', "_")
+}
+
+fn free(books: &Books, registry: &mut Registry) {
     let free = Family::<ClassLabels, ByteGauge>::default();
-    for class in books.class_views() {
+    for class in books.class_page(None, usize::MAX) {
         for (node, bytes) in class.free {
             let labels = ClassLabels {
                 class: class.name.to_string(),
@@ -189,7 +203,7 @@ fn volumes(books: &Books, registry: &mut Registry) {
 
 fn agents(books: &Books, registry: &mut Registry) {
     let connected = Family::<NodeLabels, Gauge>::default();
-    for view in books.agent_views() {
+    for view in books.agent_page(None, usize::MAX) {
         let labels = NodeLabels {
             node: view.name.to_string(),
         };
@@ -206,7 +220,7 @@ fn agents(books: &Books, registry: &mut Registry) {
 
 fn tasks(books: &Books, registry: &mut Registry) {
     let tasks = Family::<StateLabels, Gauge>::default();
-    for view in books.task_views() {
+    for view in books.task_page(None, usize::MAX) {
         let state = task_word(view.state).to_owned();
         tasks.get_or_create(&StateLabels { state }).inc();
     }

@@ -13,9 +13,10 @@ use sutler_ids::Problem;
 
 use super::App;
 use super::extract::{ApiJson, ApiPath, ApiQuery};
+use super::page::{Page, PageQuery};
 use super::refusal::Refusal;
 use super::volumes::unexpected;
-use super::wait::until;
+use super::wait::{Wait, until};
 
 /// Query of `GET /v1/plugins/{name}`.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -35,13 +36,18 @@ pub(crate) enum Until {
     Ready,
 }
 
-/// Lists every plugin, by name.
-#[utoipa::path(get, path = "/v1/plugins", tag = "plugins",
+/// Lists plugins, by name.
+#[utoipa::path(get, path = "/v1/plugins", tag = "plugins", params(PageQuery),
     responses((status = 200, body = Vec<PluginView>)))]
-pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<PluginView>>, Refusal> {
-    Ok(Json(
-        app.shell.read(|books| Ok(books.plugin_views())).await?,
-    ))
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    ApiQuery(query): ApiQuery<PageQuery>,
+) -> Result<Page<PluginView>, Refusal> {
+    query
+        .page(&app, "/v1/plugins", Books::plugin_page, |plugin| {
+            &plugin.name
+        })
+        .await
 }
 
 /// Shows one plugin.
@@ -57,7 +63,12 @@ pub(crate) async fn show(
     let ready = |plugin: &PluginView| match query.until {
         Some(Until::Ready) | None => is_ready(plugin),
     };
-    Ok(Json(until(&app, query.wait_ms, look, ready).await?))
+    // Nodes that come and go change it too.
+    let wait = Wait {
+        ms: query.wait_ms,
+        on: None,
+    };
+    Ok(Json(until(&app, wait, look, ready).await?))
 }
 
 fn is_ready(plugin: &PluginView) -> bool {

@@ -7,15 +7,16 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use sutler_api::task::{RunTaskRequest, TaskState, TaskView};
-use sutler_cluster_core::{Books, Reply, Request, views};
+use sutler_cluster_core::{Books, Reply, Request, Subject, views};
 use sutler_ids::Problem;
 use sutler_ids::TaskId;
 
 use super::App;
 use super::extract::{ApiJson, ApiPath, ApiQuery};
+use super::page::{Page, PageQuery};
 use super::refusal::Refusal;
 use super::volumes::unexpected;
-use super::wait::until;
+use super::wait::{Wait, until};
 
 /// Query of `GET /v1/tasks/{id}`.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -27,11 +28,16 @@ pub(crate) struct ShowQuery {
     seen_state: Option<TaskState>,
 }
 
-/// Lists every task, newest first.
-#[utoipa::path(get, path = "/v1/tasks", tag = "tasks",
+/// Lists tasks, by id.
+#[utoipa::path(get, path = "/v1/tasks", tag = "tasks", params(PageQuery),
     responses((status = 200, body = Vec<TaskView>)))]
-pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<TaskView>>, Refusal> {
-    Ok(Json(app.shell.read(|books| Ok(books.task_views())).await?))
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    ApiQuery(query): ApiQuery<PageQuery>,
+) -> Result<Page<TaskView>, Refusal> {
+    query
+        .page(&app, "/v1/tasks", Books::task_page, |task| &task.task_id)
+        .await
 }
 
 /// Shows one task; waits for its state to differ from the one seen, or to be a last one.
@@ -43,9 +49,13 @@ pub(crate) async fn show(
     ApiPath(id): ApiPath<TaskId>,
     ApiQuery(query): ApiQuery<ShowQuery>,
 ) -> Result<Json<TaskView>, Refusal> {
+    let wait = Wait {
+        ms: query.wait_ms,
+        on: Some(Subject::Task(id.clone())),
+    };
     let look = move |books: &Books| books.task(&id);
     let differs = |task: &TaskView| views::differs(task.state, query.seen_state);
-    Ok(Json(until(&app, query.wait_ms, look, differs).await?))
+    Ok(Json(until(&app, wait, look, differs).await?))
 }
 
 /// Runs a container, making volumes on the way.

@@ -9,14 +9,15 @@ use serde::Deserialize;
 use sutler_api::volume::{
     Accepted, CreateVolumeRequest, GrowVolumeRequest, VolumeState, VolumeView,
 };
-use sutler_cluster_core::{Books, Reply, Request};
+use sutler_cluster_core::{Books, Reply, Request, Subject};
 use sutler_ids::VolumeName;
 use sutler_ids::{ErrorKind, Problem};
 
 use super::App;
 use super::extract::{ApiJson, ApiPath, ApiQuery};
+use super::page::{Page, PageQuery};
 use super::refusal::Refusal;
-use super::wait::until;
+use super::wait::{Wait, until};
 
 /// Query of `GET /v1/volumes/{name}`.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -48,13 +49,18 @@ pub(crate) struct RemoveQuery {
     forget: bool,
 }
 
-/// Lists every volume, by name.
-#[utoipa::path(get, path = "/v1/volumes", tag = "volumes",
+/// Lists volumes, by name.
+#[utoipa::path(get, path = "/v1/volumes", tag = "volumes", params(PageQuery),
     responses((status = 200, body = Vec<VolumeView>)))]
-pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<VolumeView>>, Refusal> {
-    Ok(Json(
-        app.shell.read(|books| Ok(books.volume_views())).await?,
-    ))
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    ApiQuery(query): ApiQuery<PageQuery>,
+) -> Result<Page<VolumeView>, Refusal> {
+    query
+        .page(&app, "/v1/volumes", Books::volume_page, |volume| {
+            &volume.name
+        })
+        .await
 }
 
 /// Shows one volume.
@@ -70,7 +76,15 @@ pub(crate) async fn show(
     let settled = |volume: &VolumeView| match query.until {
         Some(Until::Settled) | None => is_settled(volume.state),
     };
-    Ok(Json(until(&app, query.wait_ms, look, settled).await?))
+    let volume = app.shell.read(look.clone()).await?;
+    if query.wait_ms.is_none() {
+        return Ok(Json(volume));
+    }
+    let wait = Wait {
+        ms: query.wait_ms,
+        on: Some(Subject::Volume(volume.volume_id)),
+    };
+    Ok(Json(until(&app, wait, look, settled).await?))
 }
 
 fn is_settled(state: VolumeState) -> bool {

@@ -1,6 +1,10 @@
-//! What changed in the books: a number to wait on, and a stream for those who look.
+//! What changed in the books: numbers to wait on, and a stream for those who look.
+//!
+//! Whoever waits for one object is woken by changes of that one alone: a change costs by who
+//! waits for it, not by who waits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use sutler_cluster_core::{Books, Subject};
@@ -16,11 +20,54 @@ pub(crate) struct Told {
     pub data: String,
 }
 
-/// The number of the latest change, and the stream.
+/// Numbers of the latest changes, of each object that somebody waits for and of all, and the
+/// stream.
 #[derive(Clone)]
 pub(crate) struct Changes {
-    version: watch::Sender<u64>,
+    any: watch::Sender<u64>,
+    watched: Arc<Mutex<Watched>>,
     stream: broadcast::Sender<Told>,
+}
+
+/// One entry for each object that somebody waits for.
+type Watched = HashMap<Subject, watch::Sender<u64>>;
+
+/// A wait for changes; none that comes after it was made is missed.
+pub(crate) struct Watch {
+    version: watch::Receiver<u64>,
+    /// What is watched, if not everything.
+    of: Option<(Subject, Arc<Mutex<Watched>>)>,
+}
+
+impl Watch {
+    /// Takes what came until now as seen.
+    pub(crate) fn seen(&mut self) {
+        self.version.borrow_and_update();
+    }
+
+    /// Waits for the next change; `false` if there will be none.
+    ///
+    /// # Cancel safety
+    /// Safe: a change that was not waited for to its end is found by the next wait.
+    pub(crate) async fn changed(&mut self) -> bool {
+        self.version.changed().await.is_ok()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let Some((subject, watched)) = &self.of else {
+            return;
+        };
+        let mut watched = locked(watched);
+        // We are among its receivers until after this.
+        if watched
+            .get(subject)
+            .is_some_and(|version| version.receiver_count() <= 1)
+        {
+            watched.remove(subject);
+        }
+    }
 }
 
 /// An object that is no longer there.
@@ -33,14 +80,28 @@ struct Gone {
 impl Changes {
     pub(super) fn new() -> Self {
         Self {
-            version: watch::Sender::new(0),
+            any: watch::Sender::new(0),
+            watched: Arc::default(),
             stream: broadcast::Sender::new(LAG_MAX),
         }
     }
 
-    /// Gives something to wait on; a change after this call is never missed.
-    pub(crate) fn version(&self) -> watch::Receiver<u64> {
-        self.version.subscribe()
+    /// Gives something to wait on: changes of one object, or of any.
+    pub(crate) fn watch(&self, subject: Option<Subject>) -> Watch {
+        let Some(subject) = subject else {
+            return Watch {
+                version: self.any.subscribe(),
+                of: None,
+            };
+        };
+        let version = locked(&self.watched)
+            .entry(subject.clone())
+            .or_insert_with(|| watch::Sender::new(0))
+            .subscribe();
+        Watch {
+            version,
+            of: Some((subject, Arc::clone(&self.watched))),
+        }
     }
 
     /// Gives the changes from now on.
@@ -50,14 +111,21 @@ impl Changes {
 
     /// Wakes everyone who waits.
     pub(super) fn touch(&self) {
-        self.version.send_modify(|version| *version += 1);
+        bump(&self.any);
+        locked(&self.watched).values().for_each(bump);
     }
 
     pub(super) fn tell(&self, changed: &BTreeSet<Subject>, books: &Books) {
         if changed.is_empty() {
             return;
         }
-        self.touch();
+        bump(&self.any);
+        let watched = locked(&self.watched);
+        changed
+            .iter()
+            .filter_map(|subject| watched.get(subject))
+            .for_each(bump);
+        drop(watched);
         if self.stream.receiver_count() == 0 {
             return;
         }
@@ -66,6 +134,15 @@ impl Changes {
             let _ = self.stream.send(told(subject, books));
         }
     }
+}
+
+fn bump(version: &watch::Sender<u64>) {
+    version.send_modify(|version| *version += 1);
+}
+
+/// Nothing is left half done under the lock, so a panic elsewhere does not spoil it.
+fn locked(watched: &Mutex<Watched>) -> MutexGuard<'_, Watched> {
+    watched.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn told(subject: &Subject, books: &Books) -> Told {
@@ -96,4 +173,51 @@ fn told(subject: &Subject, books: &Books) -> Told {
 
 fn json(value: Option<impl Serialize>) -> Option<String> {
     value.map(|value| serde_json::to_string(&value).expect("views are plain JSON"))
+}
+
+#[cfg(test)]
+mod tests {
+    use sutler_ids::{PluginName, TaskId};
+
+    use super::*;
+
+    fn task() -> Subject {
+        Subject::Task(TaskId::new("t").expect("a name"))
+    }
+
+    fn plugin() -> Subject {
+        Subject::Plugin(PluginName::new("p").expect("a name"))
+    }
+
+    fn news(watch: &Watch) -> bool {
+        watch.version.has_changed().expect("the sender lives")
+    }
+
+    #[test]
+    fn a_change_wakes_who_waits_for_it_and_who_waits_for_any() {
+        let changes = Changes::new();
+        let (one, other) = (changes.watch(Some(task())), changes.watch(Some(plugin())));
+        let any = changes.watch(None);
+        let (books, _) = Books::new(
+            uuid::Uuid::nil(),
+            sutler_cluster_core::Config::default(),
+            sutler_host::clock::now(),
+        );
+        changes.tell(&BTreeSet::from([task()]), &books);
+        assert!(news(&one) && news(&any) && !news(&other));
+        changes.touch();
+        assert!(news(&other));
+    }
+
+    #[test]
+    fn an_object_that_nobody_waits_for_any_more_is_let_go() {
+        let changes = Changes::new();
+        let (one, two) = (changes.watch(Some(task())), changes.watch(Some(task())));
+        drop(one);
+        assert_eq!(locked(&changes.watched).len(), 1);
+        changes.touch();
+        assert!(news(&two));
+        drop(two);
+        assert_eq!(locked(&changes.watched).len(), 0);
+    }
 }

@@ -2,7 +2,7 @@
 
 use futures::StreamExt;
 use reqwest::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use sutler_api::agent::{AgentQuery, ToAgent, VolumeAct};
 
 use crate::world::{GIB, Node, World, agent_post, answer};
@@ -344,7 +344,8 @@ async fn metrics_and_the_description_tell_what_is_there() {
     node.ended(&world, &operation).await;
     let state = |state: &str| format!("sutler_volume_state{{volume=\"data\",state=\"{state}\"}}");
     assert_eq!(world.metric(&state("ready")).await, 1.0);
-    assert_eq!(world.metric(&state("in_use")).await, 0.0);
+    let alike = "sutler_volumes{class=\"local\",node=\"a\",state=\"ready\"}";
+    assert_eq!(world.metric(alike).await, 1.0);
     assert_eq!(
         world.metric("sutler_agent_connected{node=\"a\"}").await,
         1.0
@@ -402,4 +403,65 @@ async fn a_wait_ends_with_its_time_and_with_the_master() {
         "no wait holds the end up"
     );
     let _ = waiting.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_long_list_comes_in_pages_and_its_volumes_are_counted_only() {
+    let world = World::start().await;
+    let mut node = world.with_local().await;
+    for n in 0..=1000 {
+        let volume = json!({ "name": format!("v{n:04}"), "size": 1 });
+        assert_eq!(world.post("/v1/volumes", volume).await.0, 202);
+        node.operation().await;
+    }
+    let page = async |path: &str| {
+        let response = world.call(Method::GET, path, None).await;
+        let link = response.headers().get("link").cloned();
+        let link = link.map(|link| link.to_str().unwrap().to_owned());
+        let page: Value = response.json().await.unwrap();
+        let names = page.as_array().unwrap().iter();
+        let names: Vec<String> = names
+            .map(|volume| volume["name"].as_str().unwrap().to_owned())
+            .collect();
+        (names, link)
+    };
+    let (first, next) = page("/v1/volumes").await;
+    assert_eq!((first.len(), first[0].as_str()), (1000, "v0000"));
+    let next = next.expect("there is more");
+    assert_eq!(next, "</v1/volumes?after=v0999&limit=1000>; rel=\"next\"");
+    let (last, next) = page("/v1/volumes?after=v0999&limit=1000").await;
+    assert_eq!((last, next), (vec!["v1000".to_owned()], None));
+    let (two, next) = page("/v1/volumes?after=v0500&limit=2").await;
+    assert_eq!(two, ["v0501", "v0502"]);
+    assert!(next.unwrap().contains("after=v0502&limit=2"));
+    // Exactly what is left: there is no next page.
+    assert_eq!(page("/v1/volumes?after=v0998&limit=2").await.1, None);
+    assert_eq!(page("/v1/volumes?after=zzz").await, (Vec::new(), None));
+    for (query, words) in [
+        ("limit=0", "limit must be 1 to 1000"),
+        ("limit=1001", "limit must be 1 to 1000"),
+        ("after=a%20b", "after: "),
+    ] {
+        let path = format!("/v1/volumes?{query}");
+        let (status, problem) = answer(world.call(Method::GET, &path, None).await).await;
+        assert_eq!(status, 400, "{problem}");
+        assert!(
+            problem["what"].as_str().unwrap().contains(words),
+            "{problem}"
+        );
+    }
+    for list in ["tasks", "plugins", "agents", "classes"] {
+        let path = format!("/v1/{list}?limit=1&after=a");
+        let response = world.call(Method::GET, &path, None).await;
+        assert_eq!(answer(response).await.0, 200, "{list}");
+    }
+
+    let alike = "sutler_volumes{class=\"local\",node=\"a\",state=\"creating\"}";
+    assert_eq!(world.metric(alike).await, 1001.0);
+    let response = world.call(Method::GET, "/metrics", None).await;
+    let text = response.text().await.unwrap();
+    assert!(
+        !text.contains("volume=\"v0001\""),
+        "1001 series of their own"
+    );
 }

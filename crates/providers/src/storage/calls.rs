@@ -23,7 +23,7 @@ pub(crate) const READ_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Entries per page asked of ListVolumes: few enough for one message, many enough that a
 /// thousand volumes take a handful of pages.
-const LIST_PAGE_ENTRIES: u32 = 256;
+pub(crate) const LIST_PAGE_ENTRIES: u32 = 256;
 
 /// A call has ended.
 pub(crate) struct CallEnded {

@@ -26,6 +26,15 @@ const LATE_POLL: Duration = Duration::from_millis(50);
 const STAGING: &str = "staging";
 const TARGET: &str = "target";
 
+/// Gives the place that a folder of a volume is by its name.
+pub(crate) fn mount_of(name: &str) -> Option<Mount> {
+    match name {
+        STAGING => Some(Mount::Staging),
+        TARGET => Some(Mount::Target),
+        _other => None,
+    }
+}
+
 /// The paths of one volume.
 #[derive(Debug, Clone)]
 pub(crate) struct VolumePaths {

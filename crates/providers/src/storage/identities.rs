@@ -1,20 +1,61 @@
 //! Whose identity at a driver is whose, by the books.
 //!
-//! Owns the questions that one volume's machine cannot answer: which other volume has an identity,
-//! which identities a plugin's volumes have, and whether one that is to be forgotten is mounted.
+//! Owns the index of them, and the questions that one volume's machine cannot answer: which other
+//! volume has an identity, which identities a plugin's volumes have, and whether one that is to be
+//! forgotten is mounted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use sutler_api::agent::{VolumeAct, VolumeOperation, VolumeReport};
 use sutler_api::volume::VolumeState;
 use sutler_host::clock;
 use sutler_ids::{PluginName, VolumeId, VolumeName};
-use sutler_volume_core::{Answer, Created, Event, Made, Volume, VolumeRecord};
+use sutler_volume_core::{Answer, Created, Event, Made, VolumeRecord};
 
 use super::calls::CallEnded;
 use super::host_state::VolumePaths;
 use super::says::no_record;
 use super::shell::Shell;
+
+/// The identities that drivers gave, by driver and by volume: no question searches the books.
+#[derive(Debug, Default)]
+pub(crate) struct Identities {
+    // More than one only where a record of before this rule says so.
+    volumes: HashMap<Identity, BTreeSet<VolumeId>>,
+    of: HashMap<VolumeId, Identity>,
+}
+
+/// The driver's own name, and its word for a volume.
+type Identity = (String, String);
+
+impl Identities {
+    /// A volume has this identity now, or none.
+    pub(crate) fn is(&mut self, volume_id: VolumeId, created: Option<&Created>) {
+        let new = created.map(|created| (created.driver.clone(), created.csi_volume_id.clone()));
+        if self.of.get(&volume_id) == new.as_ref() {
+            return;
+        }
+        if let Some(old) = self.of.remove(&volume_id)
+            && let Some(volumes) = self.volumes.get_mut(&old)
+        {
+            volumes.remove(&volume_id);
+            if volumes.is_empty() {
+                self.volumes.remove(&old);
+            }
+        }
+        if let Some(new) = new {
+            self.of.insert(volume_id, new.clone());
+            self.volumes.entry(new).or_default().insert(volume_id);
+        }
+    }
+
+    /// Gives another volume of an identity.
+    fn other(&self, volume_id: VolumeId, made: &Made) -> Option<VolumeId> {
+        let identity = (made.driver.clone(), made.csi_volume_id.clone());
+        let volumes = self.volumes.get(&identity).into_iter().flatten();
+        volumes.copied().find(|other| *other != volume_id)
+    }
+}
 
 impl Shell {
     /// Takes the end of a call, with what the books know of its answer.
@@ -33,14 +74,9 @@ impl Shell {
     /// Gives the volume that the books have under an identity that a driver has just given to
     /// another one. Asked as the answer is taken: of two answers the second finds the first.
     fn other_volume(&self, volume_id: VolumeId, made: &Made) -> Option<VolumeName> {
-        let is_it = |created: &Created| {
-            (&created.driver, &created.csi_volume_id) == (&made.driver, &made.csi_volume_id)
-        };
-        let records = self.volumes.values().map(Volume::record);
-        let other = records
-            .filter(|record| record.spec.volume_id != volume_id)
-            .find(|record| record.created().is_some_and(is_it));
-        other.map(|record| record.spec.name.clone())
+        let other = self.identities.other(volume_id, made)?;
+        let volume = self.volumes.get(&other)?;
+        Some(volume.record().spec.name.clone())
     }
 
     /// Gives where a volume is mounted that is to be forgotten: then its plugin is asked first.
@@ -77,12 +113,58 @@ impl Shell {
 
     /// The identities of a plugin's volumes that the books have.
     pub(crate) fn booked(&self, plugin: &PluginName) -> BTreeSet<String> {
-        let records = self.volumes.values().map(Volume::record);
+        let records = self.volumes.values().map(|volume| volume.record());
         let created = records
             .filter(|record| record.spec.plugin == *plugin)
             .filter_map(VolumeRecord::created);
         created
             .map(|created| created.csi_volume_id.clone())
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn created(id: &str) -> Created {
+        Created {
+            csi_volume_id: id.to_owned(),
+            capacity: sutler_ids::Bytes(1),
+            volume_context: Default::default(),
+            driver: "driver".to_owned(),
+        }
+    }
+
+    fn made(id: &str) -> Made {
+        Made {
+            csi_volume_id: id.to_owned(),
+            driver: "driver".to_owned(),
+            capacity: None,
+            volume_context: Default::default(),
+            topology: Vec::new(),
+            here: Default::default(),
+            also: None,
+        }
+    }
+
+    #[test]
+    fn an_identity_is_found_with_others_until_its_volume_has_it_no_more() {
+        let [one, two] = [1, 2].map(|n| VolumeId::new(uuid::Uuid::from_u128(n)));
+        let mut identities = Identities::default();
+        identities.is(one, Some(&created("a")));
+        assert_eq!(identities.other(two, &made("a")), Some(one));
+        assert_eq!(identities.other(one, &made("a")), None, "its own");
+        assert_eq!(identities.other(two, &made("b")), None);
+        let elsewhere = Made {
+            driver: "other".to_owned(),
+            ..made("a")
+        };
+        assert_eq!(identities.other(two, &elsewhere), None, "another driver's");
+        identities.is(one, Some(&created("b")));
+        assert_eq!(identities.other(two, &made("a")), None);
+        assert_eq!(identities.other(two, &made("b")), Some(one));
+        identities.is(one, None);
+        assert!(identities.of.is_empty() && identities.volumes.is_empty());
     }
 }

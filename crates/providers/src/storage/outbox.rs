@@ -7,10 +7,14 @@ use sutler_ids::Bytes;
 use sutler_ids::VolumeId;
 use sutler_volume_core::Volume;
 
+use super::StorageEvent;
+use super::shell::Shell;
+
 /// Reports as last told, and bytes used as last seen.
 #[derive(Default)]
 pub(crate) struct Outbox {
-    told: HashMap<VolumeId, VolumeReport>,
+    // Boxed: a table of large values is mostly room for more.
+    told: HashMap<VolumeId, Box<VolumeReport>>,
     used: HashMap<VolumeId, Bytes>,
 }
 
@@ -19,10 +23,14 @@ impl Outbox {
     pub(crate) fn changed(&mut self, volume_id: VolumeId, volume: &Volume) -> Option<VolumeReport> {
         let mut report = volume.report();
         report.used = self.used.get(&volume_id).copied();
-        if self.told.get(&volume_id) == Some(&report) {
+        if self
+            .told
+            .get(&volume_id)
+            .is_some_and(|told| **told == report)
+        {
             return None;
         }
-        self.told.insert(volume_id, report.clone());
+        self.told.insert(volume_id, Box::new(report.clone()));
         Some(report)
     }
 
@@ -37,5 +45,33 @@ impl Outbox {
     pub(crate) fn forget(&mut self, volume_id: VolumeId) {
         self.told.remove(&volume_id);
         self.used.remove(&volume_id);
+    }
+}
+
+impl Shell {
+    pub(crate) fn tell_all(&mut self) {
+        self.outbox.forget_told();
+        let volume_ids: Vec<VolumeId> = self.volumes.keys().copied().collect();
+        for volume_id in volume_ids {
+            self.tell(volume_id);
+            if let Some(volume) = self.volumes.get(&volume_id) {
+                for report in volume.operation_reports() {
+                    let _ = self.out.send(StorageEvent::Operation(report));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn tell(&mut self, volume_id: VolumeId) {
+        let Some(volume) = self.volumes.get(&volume_id) else {
+            return;
+        };
+        if let Some(report) = self.outbox.changed(volume_id, volume) {
+            let _ = self.out.send(StorageEvent::Volume(report));
+        }
+    }
+
+    pub(crate) fn tell_report(&self, report: VolumeReport) {
+        let _ = self.out.send(StorageEvent::Volume(report));
     }
 }

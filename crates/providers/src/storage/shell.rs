@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sutler_api::agent::{OperationReport, Outcome, VolumeAct, VolumeOperation, VolumeReport};
+use sutler_api::agent::{OperationReport, Outcome, VolumeAct, VolumeOperation};
 use sutler_csi::{LaneWidths, Lanes};
 use sutler_host::clock;
 use sutler_ids::{Boottime, Problem};
@@ -18,10 +19,12 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::calls::{Job, Plugin};
 use super::host_state::VolumePaths;
+use super::identities::Identities;
 use super::introduction::{introduced, plugin_gone};
 use super::look::Looks;
 use super::outbox::Outbox;
 use super::says::{denial, no_record};
+use super::wakes::Wakes;
 use super::{Input, PluginUp, Published, StorageConfig, StorageEvent, VOLUMES};
 
 /// Most inputs gathered into one commit: enough for group commit to pay, few enough that
@@ -34,17 +37,25 @@ const DRAIN_WAIT: Duration = Duration::from_secs(10);
 
 pub(crate) struct Shell {
     pub(crate) config: StorageConfig,
-    pub(crate) volumes: HashMap<VolumeId, Volume>,
+    // Boxed: a table of large values is mostly room for more.
+    pub(crate) volumes: HashMap<VolumeId, Box<Volume>>,
     pub(crate) plugins: HashMap<PluginName, Arc<Plugin>>,
-    wakes: HashMap<VolumeId, Boottime>,
-    outbox: Outbox,
+    wakes: Wakes,
+    pub(crate) identities: Identities,
+    pub(crate) outbox: Outbox,
     // Weak, so that the loop ends with its last handle.
     pub(crate) inputs: mpsc::WeakUnboundedSender<Input>,
-    out: mpsc::UnboundedSender<StorageEvent>,
+    pub(crate) out: mpsc::UnboundedSender<StorageEvent>,
     pub(crate) calls: JoinSet<()>,
     /// Volumes of which the use was asked and not told yet.
     pub(crate) stats_open: HashSet<VolumeId>,
     pub(crate) looks: Looks,
+    /// Plugins whose list failed; tried again by and by.
+    pub(crate) audits_due: BTreeSet<PluginName>,
+    /// Mounts of no volume, as last told.
+    pub(crate) nobodys: BTreeSet<PathBuf>,
+    /// Records that cannot be read, and why.
+    pub(crate) damaged: Vec<String>,
     /// Steps of the batch that is being gathered.
     steps: Vec<(VolumeId, Step)>,
     forgotten: Vec<VolumeId>,
@@ -62,22 +73,26 @@ impl Shell {
             config,
             volumes: HashMap::new(),
             plugins: HashMap::new(),
-            wakes: HashMap::new(),
+            wakes: Wakes::default(),
+            identities: Identities::default(),
             outbox: Outbox::default(),
             inputs,
             out,
             calls: JoinSet::new(),
             stats_open: HashSet::new(),
+            audits_due: BTreeSet::new(),
+            nobodys: BTreeSet::new(),
+            damaged: Vec::new(),
             steps: Vec::new(),
             forgotten: Vec::new(),
         };
-        for damaged in &loaded.damaged {
-            tracing::error!(record = %damaged.key, cause = %damaged.what,
-                "a volume record is damaged and left out");
+        for damaged in loaded.damaged {
+            shell.damaged(&damaged.key, damaged.what);
         }
         for (key, bytes) in &loaded.records {
             shell.recover_one(key, bytes);
         }
+        shell.tell_problem();
         shell
     }
 
@@ -86,13 +101,12 @@ impl Shell {
             Ok(record) if record.spec.volume_id.to_string() == key => {
                 let volume_id = record.spec.volume_id;
                 let (volume, step) = Volume::recover(record, &self.config.boot_id, clock::now());
-                self.volumes.insert(volume_id, volume);
+                self.identities.is(volume_id, volume.record().created());
+                self.volumes.insert(volume_id, Box::new(volume));
                 self.steps.push((volume_id, step));
             }
-            Ok(_) => tracing::error!(record = key, "a volume record is filed under another id"),
-            Err(error) => tracing::error!(
-                record = key, cause = %error, "a volume record cannot be read and is left out"
-            ),
+            Ok(_) => self.damaged(key, "is filed under another id".to_owned()),
+            Err(error) => self.damaged(key, error.to_string()),
         }
     }
 
@@ -114,10 +128,12 @@ impl Shell {
                     Some(input) => self.take_batch(input, &mut inputs),
                     None => return,
                 },
-                () = sleep_until(self.wakes.values().min().copied()) => self.wake(),
+                () = sleep_until(self.wakes.first()) => self.wake(),
                 _ = stats.tick() => {
                     self.watch_mounts();
                     self.ask_stats();
+                    self.audit_again();
+                    self.sweep();
                 }
                 Some(ended) = self.calls.join_next() => no_panic(ended),
             }
@@ -160,12 +176,13 @@ impl Shell {
                 let _ = answer.send(why);
             }
             Input::VolumesOf(name, answer) => {
-                let of_plugin = |volume: &&Volume| {
-                    volume.record().spec.plugin == name && volume.record().maybe_on_host()
-                };
-                let _ = answer.send(self.volumes.values().filter(of_plugin).count());
+                let records = self.volumes.values().map(|volume| volume.record());
+                let of_plugin = records.filter(|record| record.spec.plugin == name);
+                let _ = answer.send(of_plugin.filter(|r| r.maybe_on_host()).count());
             }
             Input::Ended(ended) => self.ended(ended),
+            Input::Listed(audit) => self.audited(*audit),
+            Input::Mounted(found) => self.mounted(found),
             Input::Looked(volume_id, call_id, seen) => {
                 self.send(volume_id, Event::Looked { call_id, seen });
             }
@@ -177,18 +194,14 @@ impl Shell {
         let volume = self.volumes.get_mut(&volume_id)?;
         match volume.on_event(event, clock::now()) {
             Ok(step) => {
+                if step.persist.is_some() {
+                    let created = volume.record().created();
+                    self.identities.is(volume_id, created);
+                }
                 self.steps.push((volume_id, step));
                 None
             }
             Err(denied) => Some(denied),
-        }
-    }
-
-    fn used(&mut self, volume_id: VolumeId, used: Option<u64>) {
-        self.stats_open.remove(&volume_id);
-        if let Some(used) = used.filter(|_| self.volumes.contains_key(&volume_id)) {
-            self.outbox.set_used(volume_id, used);
-            self.tell(volume_id);
         }
     }
 
@@ -232,7 +245,7 @@ impl Shell {
             Ok((volume, step)) => {
                 let volume_id = operation.volume_id;
                 let plugin = volume.record().spec.plugin.clone();
-                self.volumes.insert(volume_id, volume);
+                self.volumes.insert(volume_id, Box::new(volume));
                 self.steps.push((volume_id, step));
                 if let Some(up) = self.plugins.get(&plugin) {
                     let up = introduced(&up.up);
@@ -266,10 +279,14 @@ impl Shell {
     }
 
     fn retain_holders(&mut self, holders: &[(VolumeId, TaskId)]) {
+        let mut of_volume: HashMap<VolumeId, BTreeSet<TaskId>> = HashMap::new();
+        for (volume_id, task_id) in holders {
+            let tasks = of_volume.entry(*volume_id).or_default();
+            tasks.insert(task_id.clone());
+        }
         let volume_ids: Vec<VolumeId> = self.volumes.keys().copied().collect();
         for volume_id in volume_ids {
-            let of_volume = holders.iter().filter(|(id, _)| *id == volume_id);
-            let tasks: BTreeSet<TaskId> = of_volume.map(|(_, task)| task.clone()).collect();
+            let tasks = of_volume.remove(&volume_id).unwrap_or_default();
             self.send(volume_id, Event::RetainHolders(tasks));
         }
     }
@@ -281,9 +298,14 @@ impl Shell {
                 sutler_volume_core::Phase::Gone | sutler_volume_core::Phase::Failed(_)
             )
         };
-        if self.volumes.get(&volume_id).is_some_and(over) {
+        if self
+            .volumes
+            .get(&volume_id)
+            .is_some_and(|volume| over(volume))
+        {
             self.volumes.remove(&volume_id);
-            self.wakes.remove(&volume_id);
+            self.wakes.forget(volume_id);
+            self.identities.is(volume_id, None);
             self.outbox.forget(volume_id);
             self.forgotten.push(volume_id);
         }
@@ -300,6 +322,9 @@ impl Shell {
         };
         self.plugins.insert(name.clone(), Arc::new(plugin));
         self.send_to_volumes_of(&name, &event);
+        self.audit(&name);
+        // What its former run was still at has ended by now.
+        self.sweep();
     }
 
     fn send_to_volumes_of(&mut self, plugin: &PluginName, event: &Event) {
@@ -314,43 +339,9 @@ impl Shell {
     }
 
     fn wake(&mut self) {
-        let now = clock::now().boottime;
-        let due: Vec<VolumeId> = self
-            .wakes
-            .iter()
-            .filter(|(_, at)| **at <= now)
-            .map(|(id, _)| *id)
-            .collect();
-        for volume_id in due {
-            self.wakes.remove(&volume_id);
+        for volume_id in self.wakes.take_due(clock::now().boottime) {
             self.send(volume_id, Event::Due);
         }
-    }
-
-    fn tell_all(&mut self) {
-        self.outbox.forget_told();
-        let volume_ids: Vec<VolumeId> = self.volumes.keys().copied().collect();
-        for volume_id in volume_ids {
-            self.tell(volume_id);
-            if let Some(volume) = self.volumes.get(&volume_id) {
-                for report in volume.operation_reports() {
-                    let _ = self.out.send(StorageEvent::Operation(report));
-                }
-            }
-        }
-    }
-
-    fn tell(&mut self, volume_id: VolumeId) {
-        let Some(volume) = self.volumes.get(&volume_id) else {
-            return;
-        };
-        if let Some(report) = self.outbox.changed(volume_id, volume) {
-            let _ = self.out.send(StorageEvent::Volume(report));
-        }
-    }
-
-    pub(crate) fn tell_report(&self, report: VolumeReport) {
-        let _ = self.out.send(StorageEvent::Volume(report));
     }
 
     /// Makes the gathered steps durable, then acts on them. Nothing is told or called
@@ -392,7 +383,7 @@ impl Shell {
             Effect::Call(call) => self.call(*call),
             Effect::Look { call_id, mount } => self.look(volume_id, call_id, mount),
             Effect::WakeAt(at) => {
-                self.wakes.insert(volume_id, at);
+                self.wakes.set(volume_id, at);
             }
             Effect::TellOperation(report) => {
                 let _ = self.out.send(StorageEvent::Operation(report));
@@ -427,7 +418,7 @@ impl Shell {
         let spec = &call.spec;
         // Overtaken within its batch: no intent of it was written.
         let volume = self.volumes.get(&spec.volume_id);
-        if volume.is_none_or(Volume::is_gone) {
+        if volume.is_none_or(|volume| volume.is_gone()) {
             return;
         }
         let Some(plugin) = self.plugins.get(&spec.plugin) else {

@@ -16,6 +16,14 @@ use super::shell::Shell;
 const STATS_WITHIN: Duration = Duration::from_secs(10);
 
 impl Shell {
+    pub(crate) fn used(&mut self, volume_id: VolumeId, used: Option<u64>) {
+        self.stats_open.remove(&volume_id);
+        if let Some(used) = used.filter(|_| self.volumes.contains_key(&volume_id)) {
+            self.outbox.set_used(volume_id, used);
+            self.tell(volume_id);
+        }
+    }
+
     /// Asks how much of each volume in use is used. Reads only, in the volume's lane. A volume
     /// of which the last question is still open is not asked again: behind a plugin that hangs,
     /// questions would queue up before the calls that matter.

@@ -20,12 +20,12 @@ use super::*;
 /// A wait that only a hung test reaches.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Bench {
+pub(crate) struct Bench {
     dir: tempfile::TempDir,
     /// What the plugin's definition says of it; the fake makes folders.
     mounts_volumes: bool,
-    plugin: FakePlugin,
-    handle: StorageHandle,
+    pub(crate) plugin: FakePlugin,
+    pub(crate) handle: StorageHandle,
     events: mpsc::UnboundedReceiver<StorageEvent>,
     join: JoinHandle<()>,
 }
@@ -75,7 +75,7 @@ impl Bench {
         bench
     }
 
-    async fn plugin_up(&self) {
+    pub(crate) async fn plugin_up(&self) {
         self.plugin_up_with(Duration::from_secs(120)).await;
     }
 
@@ -96,13 +96,13 @@ impl Bench {
         );
     }
 
-    fn target(&self) -> PathBuf {
+    pub(crate) fn target(&self) -> PathBuf {
         let volume = format!("volumes/fake/{}", volume_id());
         self.dir.path().join(volume).join("target")
     }
 
     /// Ends the provider without a word, as a kill does, and takes up its journal.
-    async fn restart(mut self) -> Self {
+    pub(crate) async fn restart(mut self) -> Self {
         drop(self.handle);
         self.join.abort();
         let _ = (&mut self.join).await;
@@ -120,7 +120,7 @@ impl Bench {
         bench
     }
 
-    async fn until<T>(&mut self, mut pick: impl FnMut(StorageEvent) -> Option<T>) -> T {
+    pub(crate) async fn until<T>(&mut self, mut pick: impl FnMut(StorageEvent) -> Option<T>) -> T {
         let wait = async {
             loop {
                 let event = self.events.recv().await.expect("the provider lives");
@@ -134,7 +134,7 @@ impl Bench {
             .expect("it is told in time")
     }
 
-    async fn outcome(&mut self, n: u128) -> Outcome {
+    pub(crate) async fn outcome(&mut self, n: u128) -> Outcome {
         let wanted = OperationUuid::new(Uuid::from_u128(n));
         self.until(|event| match event {
             StorageEvent::Operation(report) if report.operation_uuid == wanted => {
@@ -158,7 +158,7 @@ impl Bench {
     }
 
     /// Waits until it is told that a mount is still there.
-    async fn problem_of_unpublish(&mut self) -> String {
+    pub(crate) async fn problem_of_unpublish(&mut self) -> String {
         self.until(|event| match event {
             StorageEvent::Volume(report) => {
                 let what = report.problem?.what;
@@ -169,7 +169,7 @@ impl Bench {
         .await
     }
 
-    async fn acquired(&mut self, name: &str) -> Result<Published, Problem> {
+    pub(crate) async fn acquired(&mut self, name: &str) -> Result<Published, Problem> {
         let wanted = TaskId::new(name).unwrap();
         self.until(|event| match event {
             StorageEvent::Acquired {
@@ -188,7 +188,7 @@ impl Bench {
         .await
     }
 
-    async fn created(fake: FakeConfig) -> Self {
+    pub(crate) async fn created(fake: FakeConfig) -> Self {
         let mut bench = Self::start(fake).await;
         bench.handle.submit(create());
         assert_eq!(bench.outcome(1).await, Outcome::Finished);
@@ -196,11 +196,11 @@ impl Bench {
     }
 }
 
-fn volume_id() -> VolumeId {
+pub(crate) fn volume_id() -> VolumeId {
     VolumeId::new(Uuid::from_u128(1))
 }
 
-fn operation(n: u128, act: VolumeAct) -> VolumeOperation {
+pub(crate) fn operation(n: u128, act: VolumeAct) -> VolumeOperation {
     VolumeOperation {
         operation_uuid: OperationUuid::new(Uuid::from_u128(n)),
         volume_id: volume_id(),
@@ -225,7 +225,7 @@ fn create() -> VolumeOperation {
     )
 }
 
-fn task(name: &str) -> TaskId {
+pub(crate) fn task(name: &str) -> TaskId {
     TaskId::new(name).unwrap()
 }
 
@@ -389,10 +389,10 @@ async fn a_deletion_denied_for_a_holder_is_not_carried_out_by_its_repeat() {
 }
 
 /// A mount over a target, standing for the plugin's own; gone with its end.
-struct Tmpfs(PathBuf);
+pub(crate) struct Tmpfs(PathBuf);
 
 impl Tmpfs {
-    fn over(target: PathBuf) -> Self {
+    pub(crate) fn over(target: PathBuf) -> Self {
         let none = rustix::mount::MountFlags::empty();
         rustix::mount::mount("tmpfs", &target, "tmpfs", none, None).expect("run as root");
         Self(target)
@@ -531,7 +531,7 @@ struct Mute {
 }
 
 impl Mute {
-    fn over(target: std::path::PathBuf) -> Self {
+    pub(crate) fn over(target: std::path::PathBuf) -> Self {
         use std::os::fd::AsRawFd;
         let open = std::fs::File::options()
             .read(true)

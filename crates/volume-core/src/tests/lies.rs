@@ -303,7 +303,8 @@ fn unverified() -> (World, Volume) {
     let mut world = created(ALL);
     acquire(&mut world, "a", false);
     let mut volume = world.volume.take().unwrap();
-    let step = volume.on_event(plugin_up(ALL), at(900)).unwrap();
+    volume.on_event(plugin_up(ALL), at(900)).unwrap();
+    let step = volume.on_event(listed(false), at(900)).unwrap();
     let verify = step.effects.iter().find_map(|effect| match effect {
         Effect::Call(call) => Some(call.call_id),
         _ => None,
@@ -365,7 +366,7 @@ fn a_deletion_refused_after_doubt_has_not_failed() {
 fn a_volume_that_was_not_found_for_a_moment_is_asked_for_again_when_it_is_wanted() {
     let mut world = created(ALL);
     let lost = std::mem::take(&mut world.backend.volumes);
-    world.send(plugin_up(ALL)).unwrap();
+    world.send(listed(false)).unwrap();
     assert_eq!(world.volume.as_ref().unwrap().state(), VolumeState::Missing);
     world.backend.volumes = lost;
     acquire(&mut world, "a", false);
@@ -375,4 +376,51 @@ fn a_volume_that_was_not_found_for_a_moment_is_asked_for_again_when_it_is_wanted
     );
     acquire(&mut world, "b", false);
     assert_eq!(world.acquired[&task("b")], Ok(()));
+}
+
+#[test]
+fn a_mount_that_comes_after_its_end_was_told_is_taken_down_again() {
+    for attaches in [true, false] {
+        for stages in [true, false] {
+            let abilities = Abilities {
+                attaches,
+                stages,
+                ..ALL
+            };
+            let mut world = created(abilities);
+            acquire(&mut world, "a", false);
+            world.send(stray(Mount::Target)).unwrap();
+            release(&mut world, "a");
+            let down = ["unpublish", "unstage", "detach"].map(str::to_owned);
+            let down: Vec<String> = down
+                .into_iter()
+                .filter(|rpc| (stages || rpc != "unstage") && (attaches || rpc != "detach"))
+                .collect();
+            assert!(world.trail.ends_with(&down), "{:?}", world.trail);
+            world.trail.clear();
+            // A publish that was given up comes to its end.
+            world.backend.published = true;
+            world.backend.target_mounted = true;
+            world.send(stray(Mount::Target)).unwrap();
+            assert_eq!(world.trail, down);
+            assert_eq!(world.volume.as_ref().unwrap().state(), VolumeState::Ready);
+            world.trail.clear();
+            if stages {
+                world.backend.staged = true;
+                world.backend.staging_mounted = true;
+                world.send(stray(Mount::Staging)).unwrap();
+                assert_eq!(world.trail, down[1..]);
+            }
+            world.check();
+            world.operate(operation(2, VolumeAct::Delete)).unwrap();
+            assert!(world.volume.as_ref().unwrap().is_gone());
+            world.trail.clear();
+            world.send(stray(Mount::Target)).unwrap();
+            assert!(world.trail.is_empty(), "there is nothing to undo it with");
+        }
+    }
+}
+
+fn stray(mount: Mount) -> Event {
+    Event::Stray { mount }
 }

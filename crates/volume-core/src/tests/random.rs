@@ -17,12 +17,18 @@ enum Happening {
     Grow(u8),
     Delete,
     PluginBounces,
+    /// The plugin lists its volumes, with this one or without; true or not.
+    Listed(bool),
     Restart,
     Reboot,
     /// Somebody unmounts behind our back.
     Unmount {
         staging: bool,
         target: bool,
+    },
+    /// A mount of a call that was given up appears at last, and the host shows it.
+    Late {
+        staging: bool,
     },
     LookAnswers,
     LookHangs,
@@ -43,10 +49,12 @@ fn happening() -> impl Strategy<Value = Happening> {
         (0_u8..4).prop_map(Happening::Grow),
         Just(Happening::Delete),
         Just(Happening::PluginBounces),
+        any::<bool>().prop_map(Happening::Listed),
         Just(Happening::Restart),
         Just(Happening::Reboot),
         (any::<bool>(), any::<bool>())
             .prop_map(|(staging, target)| Happening::Unmount { staging, target }),
+        any::<bool>().prop_map(|staging| Happening::Late { staging }),
         Just(Happening::LookAnswers),
         Just(Happening::LookHangs),
         (any::<bool>(), proptest::option::of(0_u8..5))
@@ -233,6 +241,23 @@ impl Slow {
         }
     }
 
+    fn come_late(&mut self, staging: bool) {
+        let mount = match staging && self.world.abilities.stages {
+            true => Mount::Staging,
+            false => Mount::Target,
+        };
+        let volume = self.world.volume.as_ref();
+        if !volume.is_some_and(|volume| volume.is_stray(mount)) {
+            return;
+        }
+        let backend = &mut self.world.backend;
+        match mount {
+            Mount::Staging => (backend.staged, backend.staging_mounted) = (true, true),
+            Mount::Target => (backend.published, backend.target_mounted) = (true, true),
+        }
+        self.send(Event::Stray { mount });
+    }
+
     fn answer_look(&mut self) {
         if let Some((call_id, mount)) = self.look.take() {
             let seen = seen(self.world.backend.shows(mount));
@@ -284,12 +309,14 @@ impl Slow {
                 self.send(Event::PluginDown);
                 self.send(plugin_up(self.world.abilities));
             }
+            Happening::Listed(there) => self.send(listed(*there)),
             Happening::Restart => self.restart(false),
             Happening::Reboot => self.restart(true),
             Happening::Unmount { staging, target } => {
                 self.world.backend.staging_mounted &= !staging;
                 self.world.backend.target_mounted &= !target;
             }
+            Happening::Late { staging } => self.come_late(*staging),
             Happening::LookAnswers => self.answer_look(),
             Happening::LookHangs => {
                 if let Some((call_id, _)) = self.look.take() {
@@ -406,6 +433,18 @@ fn histories_that_once_failed_come_to_rest() {
         Release(0),
     ];
     check_history(without(true, true), &twice);
+    // A mount came late, and somebody wanted the volume while it was taken down.
+    let late = [
+        ANSWERED,
+        Happening::Late { staging: false },
+        Acquire(0, false),
+        ANSWERED,
+    ];
+    check_history(without(false, true), &late);
+    check_history(without(true, true), &late);
+    // The same, and the process died on the way down.
+    let late_and_dead = [&late[..], &[Restart, ANSWERED, ANSWERED]].concat();
+    check_history(without(true, true), &late_and_dead);
     // Unmounted by somebody while its file system was grown, before its holder was told.
     let unmounted = Happening::Unmount {
         staging: false,

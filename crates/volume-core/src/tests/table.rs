@@ -409,10 +409,10 @@ fn a_creation_in_doubt_and_then_not_possible_ends_when_the_list_shows_nothing() 
 #[test]
 fn a_volume_that_the_plugin_calls_damaged_shows_it_until_it_is_well() {
     let mut world = created(ALL);
-    let verify = |world: &mut World, result| {
+    let verify = |world: &mut World, event, result| {
         let now = world.now();
         let volume = world.volume.as_mut().unwrap();
-        let call = open_call(volume.on_event(plugin_up(ALL), now).unwrap());
+        let call = open_call(volume.on_event(event, now).unwrap());
         assert_eq!(call.rpc, Rpc::Verify);
         let call_id = call.call_id;
         volume.on_event(ended(call_id, result), now).unwrap();
@@ -420,11 +420,11 @@ fn a_volume_that_the_plugin_calls_damaged_shows_it_until_it_is_well() {
     };
     let damaged = failure(Verdict::NotNow, "its image is gone");
     assert_eq!(
-        verify(&mut world, Err(damaged)),
+        verify(&mut world, listed(false), Err(damaged)),
         (VolumeState::Ready, Some("its image is gone".to_owned()))
     );
     assert_eq!(
-        verify(&mut world, Ok(Answer::Done)),
+        verify(&mut world, plugin_up(ALL), Ok(Answer::Done)),
         (VolumeState::Ready, None)
     );
 }
@@ -512,6 +512,8 @@ fn a_volume_that_the_plugin_forgot_is_missing_never_made_again() {
     world.backend.volumes.clear();
     world.send(Event::PluginDown).unwrap();
     world.send(plugin_up(ALL)).unwrap();
+    assert!(world.trail.is_empty(), "nobody wants it");
+    world.send(listed(false)).unwrap();
     assert_eq!(volume(&world).state(), VolumeState::Missing);
     acquire(&mut world, "a", false);
     let refused = world.acquired[&task("a")].clone().unwrap_err();
@@ -528,10 +530,49 @@ fn a_volume_that_the_plugin_forgot_is_missing_never_made_again() {
 }
 
 #[test]
+fn a_volume_that_the_plugin_lists_is_not_asked_for_before_its_use() {
+    let mut world = created(ALL);
+    world.send(plugin_up(ALL)).unwrap();
+    world.send(listed(true)).unwrap();
+    acquire(&mut world, "a", false);
+    assert_eq!(world.trail, ["attach", "stage", "publish"]);
+    // The next start of the plugin is another matter, and what is in use already is not asked for.
+    world.trail.clear();
+    world.send(plugin_up(ALL)).unwrap();
+    acquire(&mut world, "b", true);
+    assert!(world.trail.is_empty(), "{:?}", world.trail);
+    release(&mut world, "a");
+    release(&mut world, "b");
+    assert_eq!(world.trail, ["unpublish", "unstage", "detach"]);
+    world.trail.clear();
+    acquire(&mut world, "c", false);
+    assert_eq!(world.trail, ["verify", "attach", "stage", "publish"]);
+}
+
+#[test]
+fn a_list_alone_ends_no_doubt() {
+    let mut world = created(ALL);
+    let kept = std::mem::take(&mut world.backend.volumes);
+    world.send(listed(false)).unwrap();
+    assert_eq!(volume(&world).state(), VolumeState::Missing);
+    world.send(listed(true)).unwrap();
+    assert_eq!(
+        volume(&world).state(),
+        VolumeState::Missing,
+        "it said so of this very one"
+    );
+    world.backend.volumes = kept;
+    // A list that lies harms nothing.
+    world.send(listed(false)).unwrap();
+    assert_eq!(volume(&world).state(), VolumeState::Ready);
+}
+
+#[test]
 fn a_volume_that_is_found_again_is_ready_again() {
     let mut world = created(ALL);
     let kept = std::mem::take(&mut world.backend.volumes);
     world.send(plugin_up(ALL)).unwrap();
+    world.send(listed(false)).unwrap();
     assert_eq!(volume(&world).state(), VolumeState::Missing);
     world.backend.volumes = kept;
     world.send(plugin_up(ALL)).unwrap();
@@ -575,7 +616,7 @@ fn after_a_boot_a_plugin_that_does_not_attach_is_not_asked_to_detach() {
         world.disk.as_mut().unwrap().holders.clear();
         world.trail.clear();
         world.reboot().unwrap();
-        assert_eq!(world.trail, ["verify"]);
+        assert!(world.trail.is_empty(), "{:?}", world.trail);
         assert_eq!(volume(&world).state(), VolumeState::Ready);
         world.operate(operation(2, VolumeAct::Delete)).unwrap();
         assert!(volume(&world).is_gone());
@@ -600,13 +641,13 @@ fn a_growth_is_not_finished_by_an_earlier_one_whose_file_system_stays_small() {
     let mut record = world.disk.clone().unwrap();
     record.node_expand_due = Some(Bytes::mib(20));
     let (mut volume, _) = Volume::recover(record, "1", at(100));
-    let verify = open_call(volume.on_event(plugin_up(ALL), at(101)).unwrap());
-    let mut call = verify;
+    volume.on_event(plugin_up(ALL), at(101)).unwrap();
     let acquire = Event::Acquire {
         task_id: task("b"),
         read_only: false,
     };
-    volume.on_event(acquire, at(102)).unwrap();
+    let mut call = open_call(volume.on_event(acquire, at(102)).unwrap());
+    assert_eq!(call.rpc, Rpc::Verify, "before it is used");
     while !matches!(call.rpc, Rpc::NodeExpand(_)) {
         let result = world.backend.carry_out(&call);
         let ended = ended(call.call_id, result);
@@ -782,10 +823,10 @@ fn a_lost_mount_is_found_also_after_a_restart_and_while_the_plugin_is_away() {
     acquire(&mut world, "b", true);
     assert!(!world.acquired.contains_key(&task("b")), "told of a folder");
     world.send(plugin_up(ALL)).unwrap();
-    assert_eq!(world.trail, ["verify"], "a may still run");
+    assert_eq!(world.trail, Vec::<String>::new(), "a may still run");
     release(&mut world, "a");
     assert_eq!(world.acquired[&task("b")], Ok(()));
-    assert_eq!(world.trail, ["verify", "unpublish", "publish"]);
+    assert_eq!(world.trail, ["unpublish", "verify", "publish"]);
 }
 
 #[test]

@@ -103,6 +103,11 @@ pub fn plugin_up_as(abilities: Abilities, csi_node_id: &str) -> Event {
     }
 }
 
+/// The plugin's list, with the volume or without.
+pub fn listed(listed: bool) -> Event {
+    Event::Listed { listed }
+}
+
 /// What a plugin says of a volume that it has made here.
 pub fn made(id: &str, capacity: Bytes) -> Made {
     Made {
