@@ -207,6 +207,10 @@ impl Shell {
                 self.fail_holders_of(&report, turn);
                 turn.tell.push(Update::Volume(report));
             }
+            StorageEvent::Unknown(spec, report) => {
+                let (spec, report) = (*spec, *report);
+                turn.tell.push(Update::UnknownVolume { spec, report });
+            }
             StorageEvent::Acquired {
                 volume_id,
                 task_id,

@@ -206,6 +206,13 @@ pub enum Update {
     Operation(OperationReport),
     /// A volume's state changed. A copy for display, kept in memory.
     Volume(VolumeReport),
+    /// A volume that this node has and the master's books do not, as far as [`Desired`] tells.
+    UnknownVolume {
+        /// What it was made with.
+        spec: VolumeSpec,
+        /// Its state.
+        report: VolumeReport,
+    },
     /// A task's state changed. Recorded by the master when terminal.
     Task(TaskReport),
     /// A plugin's state changed. A copy for display, kept in memory.

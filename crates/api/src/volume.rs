@@ -66,6 +66,19 @@ pub struct CreateVolumeRequest {
     pub agent: Option<AgentName>,
 }
 
+/// A request to take a volume into the books that its node has and they do not:
+/// `POST /v1/volumes/{name}/adopt`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdoptVolumeRequest {
+    /// The node; needed when volumes of that name are on several.
+    #[serde(default)]
+    pub agent: Option<AgentName>,
+    /// Another name for it, when its own is taken by now.
+    #[serde(default)]
+    pub new_name: Option<VolumeName>,
+}
+
 /// A request to make a volume larger: `POST /v1/volumes/{name}/grow`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -100,6 +113,8 @@ pub enum VolumeState {
     Deleting,
     /// Could not be created; nothing exists in the back end.
     Failed,
+    /// Its node has it and the cluster's books do not: they are an older copy. It can be adopted.
+    Unknown,
 }
 
 /// One holder of a volume.

@@ -14,6 +14,7 @@ use crate::record::{
     AgentRecord, Change, ClusterRecord, OperationRecord, PluginRecord, TaskRecord, VolumeRecord,
 };
 use crate::step::{Effect, Event, Reply, Request, Step, Subject};
+use crate::unknown::UnknownVolume;
 
 /// What an operator may set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +57,8 @@ pub struct Live {
     pub volumes: BTreeMap<VolumeId, VolumeReport>,
     /// Tasks that have not ended.
     pub tasks: BTreeMap<TaskId, TaskReport>,
+    /// Volumes that nodes have and the books do not, by name; several may have one.
+    pub(crate) unknown: BTreeMap<(VolumeName, VolumeId), UnknownVolume>,
 }
 
 /// What we know of a node beyond the books.
@@ -364,6 +367,11 @@ impl Turn<'_> {
                 forget_volumes,
             } => self.remove_node(&name, forget_volumes),
             Request::RestoreVolume { name } => self.restore_volume(&name),
+            Request::AdoptVolume {
+                name,
+                agent,
+                new_name,
+            } => self.adopt_volume(&name, agent.as_ref(), new_name),
             Request::RunTask(request) => self.run_task(seed, *request),
             Request::StopTask { task_id } => self.stop_task(&task_id),
             Request::RemoveTask { task_id } => self.remove_task(&task_id),

@@ -44,6 +44,7 @@ mod removal;
 mod step;
 mod task_request;
 mod tasks;
+mod unknown;
 pub mod views;
 mod volumes;
 

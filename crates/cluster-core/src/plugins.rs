@@ -241,6 +241,7 @@ const fn at_rest(state: VolumeState) -> bool {
         VolumeState::Creating
         | VolumeState::Ready
         | VolumeState::Missing
+        | VolumeState::Unknown
         | VolumeState::Trashed
         | VolumeState::Failed => true,
         VolumeState::Preparing

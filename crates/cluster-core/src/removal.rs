@@ -159,6 +159,7 @@ impl Turn<'_> {
             ..agent.clone()
         }));
         self.books.live.agents.remove(&id);
+        self.forget_unknown_of(id);
         self.finish_removals();
     }
 

@@ -82,6 +82,14 @@ pub enum Request {
     RestoreVolume {
         name: VolumeName,
     },
+    /// Take a volume into the books that its node has and they do not.
+    AdoptVolume {
+        name: VolumeName,
+        /// The node, when several have one of that name.
+        agent: Option<AgentName>,
+        /// Another name for it.
+        new_name: Option<VolumeName>,
+    },
     RunTask(Box<RunTaskRequest>),
     /// End a task.
     StopTask {

@@ -125,6 +125,9 @@ impl Books {
                 self.check_usable(asked, volume)?;
                 return Ok(Resolved::Existing(volume));
             }
+            if let Some(unknown) = self.unknown_called(&asked.name) {
+                return Err(self.not_in_the_books(unknown));
+            }
             let Some(size) = asked.size else {
                 let name = &asked.name;
                 return Err(Problem::new(

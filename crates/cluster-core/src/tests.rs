@@ -5,5 +5,6 @@ mod plugins;
 mod random;
 mod removal;
 mod tasks;
+mod unknown;
 mod volumes;
 mod world;

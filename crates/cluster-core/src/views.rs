@@ -25,8 +25,16 @@ impl Books {
     /// # Errors
     /// `NotFound`.
     pub fn volume(&self, name: &VolumeName) -> Result<VolumeView, Problem> {
-        self.volume_called(name)
-            .map(|volume| self.volume_view(volume))
+        match self.volume_by_name(name) {
+            Some(volume) => Ok(self.volume_view(volume)),
+            None => self.unknown_called(name).map_or_else(
+                || {
+                    self.volume_called(name)
+                        .map(|volume| self.volume_view(volume))
+                },
+                |unknown| Ok(self.unknown_view(unknown)),
+            ),
+        }
     }
 
     /// Shows a volume's record.
@@ -90,7 +98,7 @@ impl Books {
     pub(crate) fn volume_state(&self, volume: &VolumeRecord) -> VolumeState {
         use VolumeState::{
             Creating, Deleting, Failed, Growing, InUse, Missing, Preparing, Ready, Releasing,
-            Trashed, Uncertain,
+            Trashed, Uncertain, Unknown,
         };
         let told = self
             .live
@@ -124,7 +132,7 @@ impl Books {
             // States that the books decide over, and have decided otherwise.
             (
                 VolumePhase::Live { growing: None, .. },
-                Some(Creating | Deleting | Trashed | Failed) | None,
+                Some(Creating | Deleting | Trashed | Failed | Unknown) | None,
             ) => Ready,
         }
     }
@@ -405,6 +413,7 @@ pub const fn volume_state_word(state: VolumeState) -> &'static str {
         VolumeState::Trashed => "trashed",
         VolumeState::Deleting => "deleting",
         VolumeState::Failed => "failed",
+        VolumeState::Unknown => "unknown",
     }
 }
 

@@ -29,14 +29,18 @@ pub(crate) struct NewVolume<'a> {
 impl Books {
     pub(crate) fn volume_called(&self, name: &VolumeName) -> Result<&VolumeRecord, Problem> {
         self.volume_by_name(name).ok_or_else(|| {
+            if let Some(unknown) = self.unknown_called(name) {
+                return self.not_in_the_books(unknown);
+            }
             Problem::new(ErrorKind::NotFound, format!("no volume is called {name}"))
                 .hint("sutler volume ls")
         })
     }
 
-    fn check_name_free(&self, name: &VolumeName) -> Result<(), Problem> {
+    pub(crate) fn check_name_free(&self, name: &VolumeName) -> Result<(), Problem> {
         let Some(volume) = self.volume_by_name(name) else {
-            return Ok(());
+            let unknown = self.unknown_called(name);
+            return unknown.map_or(Ok(()), |unknown| Err(self.not_in_the_books(unknown)));
         };
         let (why, hint) = match &volume.phase {
             VolumePhase::Creating | VolumePhase::Live { .. } => (
@@ -422,6 +426,8 @@ impl Turn<'_> {
         if record.is_some_and(|record| record.agent_id == agent_id) {
             self.step.changed.insert(Subject::Volume(report.volume_id));
             self.books.live.volumes.insert(report.volume_id, report);
+        } else if record.is_none() {
+            self.on_report_of_unknown(agent_id, report);
         }
     }
 

@@ -76,14 +76,7 @@ pub(crate) fn router(
         end,
     });
     let public = Router::new()
-        .route("/v1/volumes", get(volumes::list).post(volumes::create))
-        .route(
-            "/v1/volumes/{name}",
-            get(volumes::show).delete(volumes::remove),
-        )
-        .route("/v1/volumes/{name}/restore", post(volumes::restore))
-        .route("/v1/volumes/{name}/grow", post(volumes::grow))
-        .route("/v1/volumes/{name}/why", get(why::why))
+        .merge(volume_routes())
         .route("/v1/operations/{uuid}", get(cluster::operation))
         .route("/v1/tasks", get(tasks::list).post(tasks::run))
         .route("/v1/tasks/{id}", get(tasks::show).delete(tasks::remove))
@@ -114,6 +107,19 @@ pub(crate) fn router(
         .layer(from_fn_with_state(app.clone(), metrics::count))
         .layer(from_fn(refusal::no_store))
         .with_state(app)
+}
+
+fn volume_routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/v1/volumes", get(volumes::list).post(volumes::create))
+        .route(
+            "/v1/volumes/{name}",
+            get(volumes::show).delete(volumes::remove),
+        )
+        .route("/v1/volumes/{name}/restore", post(volumes::restore))
+        .route("/v1/volumes/{name}/adopt", post(volumes::adopt))
+        .route("/v1/volumes/{name}/grow", post(volumes::grow))
+        .route("/v1/volumes/{name}/why", get(why::why))
 }
 
 /// The agents' side.

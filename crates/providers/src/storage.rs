@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use sutler_api::agent::{AgentWhy, OperationReport, VolumeOperation, VolumeReport};
 use sutler_api::definition::SecretRef;
-use sutler_api::volume::AccessType;
+use sutler_api::volume::{AccessType, VolumeSpec};
 use sutler_csi::{PluginClient, PluginFacts};
 use sutler_ids::Problem;
 use sutler_ids::{AgentName, PluginName, TaskId, VolumeId};
@@ -76,6 +76,8 @@ pub enum StorageEvent {
     Operation(OperationReport),
     /// A volume's state changed.
     Volume(VolumeReport),
+    /// A volume that the master's books do not have.
+    Unknown(Box<VolumeSpec>, Box<VolumeReport>),
     /// A task's wish to use a volume has come true or failed.
     Acquired {
         volume_id: VolumeId,
@@ -202,7 +204,8 @@ impl StorageHandle {
         self.send(Input::RetainHolders(holders));
     }
 
-    /// The master's books have these volumes here; one without a record is told as missing.
+    /// The master's books have these volumes here; one without a record is told as missing, and
+    /// one that has a record and is not among them as unknown to the books.
     pub fn wanted(&self, volume_ids: Vec<VolumeId>) {
         self.send(Input::Wanted(volume_ids));
     }

@@ -13,6 +13,7 @@ use sutler_ids::{OperationUuid, PluginName, TaskId, VolumeId};
 enum About {
     Operation(OperationUuid),
     Volume(VolumeId),
+    UnknownVolume(VolumeId),
     Task(TaskId),
     Plugin(PluginName),
     PluginsTold,
@@ -72,6 +73,7 @@ fn about(update: &Update) -> About {
     match update {
         Update::Operation(report) => About::Operation(report.operation_uuid),
         Update::Volume(report) => About::Volume(report.volume_id),
+        Update::UnknownVolume { spec, .. } => About::UnknownVolume(spec.volume_id),
         Update::Task(report) => About::Task(report.task_id.clone()),
         Update::Plugin { name, .. } => About::Plugin(name.clone()),
         Update::PluginsTold => About::PluginsTold,

@@ -770,3 +770,26 @@ async fn a_bare_host_without_authorities_reaches_its_own_master() {
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(done.status.success() && said.contains("1 passed"), "{said}");
 }
+
+#[tokio::test]
+async fn adopting_names_the_node_and_the_new_name() {
+    let fake = Fake::start(|call| match call.line.as_str() {
+        "POST /v1/volumes/data/adopt" => json(&volume("old", VolumeState::Ready)),
+        _ => not_found(call),
+    })
+    .await;
+    let done = fake
+        .sutler(&["volume", "adopt", "data", "--node", "n1", "--as", "old"])
+        .await;
+    assert_eq!((done.status, done.stdout.as_str()), (0, "old\n"));
+    assert!(
+        done.stderr.contains("volume old of node"),
+        "{}",
+        done.stderr
+    );
+    let body: serde_json::Value = serde_json::from_str(&fake.calls()[0].body).unwrap();
+    assert_eq!(
+        body,
+        serde_json::json!({ "agent": "n1", "new_name": "old" })
+    );
+}

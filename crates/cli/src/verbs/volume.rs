@@ -42,6 +42,14 @@ Examples:
 
 It refuses while a task uses the volume, and names the task (exit status 4).";
 
+const ADOPT_EXAMPLES: &str = "\
+Examples:
+  sutler volume adopt data               its node has it: shown as unknown by sutler volume ls
+  sutler volume adopt data --as old      when there is another volume of that name by now
+
+Books that are an older copy do not have what was made since. Nothing of it is deleted: it runs on
+where it is, and its name is taken, until it is adopted.";
+
 const GROW_EXAMPLES: &str = "\
 Examples:
   sutler volume grow data --size 20G     the new size, not the difference";
@@ -74,6 +82,9 @@ pub enum VolumeVerb {
         /// The volume
         name: VolumeName,
     },
+    /// Take a volume into the cluster's books that its node has and they do not
+    #[command(after_help = ADOPT_EXAMPLES)]
+    Adopt(AdoptArgs),
     /// Make a volume larger
     #[command(after_help = GROW_EXAMPLES)]
     Grow(GrowArgs),
@@ -123,6 +134,19 @@ pub struct RmArgs {
     pub wait: WaitArgs,
 }
 
+/// Options of `sutler volume adopt`.
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    /// The volume, by the name that its node has for it
+    pub name: VolumeName,
+    /// Its node, when several have one of that name
+    #[arg(long, visible_alias = "node", value_name = "NODE")]
+    pub agent: Option<AgentName>,
+    /// Another name for it
+    #[arg(long = "as", value_name = "NAME")]
+    pub new_name: Option<VolumeName>,
+}
+
 /// Options of `sutler volume grow`.
 #[derive(Debug, Args)]
 pub struct GrowArgs {
@@ -145,6 +169,7 @@ pub async fn run(verb: VolumeVerb, context: &mut Context) -> Outcome {
         VolumeVerb::Create(args) => return volume_change::create(args, context).await,
         VolumeVerb::Rm(args) => return volume_change::remove(args, context).await,
         VolumeVerb::Restore { name } => return volume_change::restore(&name, context).await,
+        VolumeVerb::Adopt(args) => return volume_change::adopt(args, context).await,
         VolumeVerb::Grow(args) => return volume_change::grow(args, context).await,
         VolumeVerb::Ls => {
             let answer = context.client.get_all::<VolumeView>("/v1/volumes").await?;

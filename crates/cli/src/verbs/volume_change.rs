@@ -3,14 +3,15 @@
 use serde::Deserialize;
 use sutler_api::operation::{OperationState, OperationView};
 use sutler_api::volume::{
-    Accepted, AccessType, CreateVolumeRequest, GrowVolumeRequest, VolumeState, VolumeView,
+    Accepted, AccessType, AdoptVolumeRequest, CreateVolumeRequest, GrowVolumeRequest, VolumeState,
+    VolumeView,
 };
 use sutler_ids::VolumeName;
 
 use super::Outcome;
 use super::operation::kind_text;
 use super::plugin_ready::{self, Asked};
-use super::volume::{CreateArgs, GrowArgs, RmArgs};
+use super::volume::{AdoptArgs, CreateArgs, GrowArgs, RmArgs};
 use crate::client::{Answer, CallError};
 use crate::context::{Context, pretty};
 use crate::failure::{ExitStatus, Failure, Report};
@@ -179,6 +180,22 @@ pub(super) async fn restore(name: &VolumeName, context: &mut Context) -> Outcome
         format!("{}\n", volume.name)
     })?;
     context.io.note(&format!("volume {name} is back"));
+    Ok(ExitStatus::OK)
+}
+
+/// Takes a volume into the books that its node has and they do not.
+pub(super) async fn adopt(args: AdoptArgs, context: &mut Context) -> Outcome {
+    let request = AdoptVolumeRequest {
+        agent: args.agent,
+        new_name: args.new_name,
+    };
+    let path = format!("/v1/volumes/{}/adopt", args.name);
+    let answer: Answer<VolumeView> = context.client.post(&path, &request).await?;
+    context.show(&answer, |volume, _| format!("{}\n", volume.name))?;
+    let (name, node) = (&answer.value.name, &answer.value.agent);
+    context
+        .io
+        .note(&format!("volume {name} of node {node} is in the books"));
     Ok(ExitStatus::OK)
 }
 

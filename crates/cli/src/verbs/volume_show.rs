@@ -127,6 +127,7 @@ pub(crate) fn name_of(state: VolumeState) -> &'static str {
         VolumeState::Trashed => "trashed",
         VolumeState::Deleting => "deleting",
         VolumeState::Failed => "failed",
+        VolumeState::Unknown => "unknown",
     }
 }
 
@@ -135,7 +136,9 @@ pub(crate) fn name_of(state: VolumeState) -> &'static str {
 fn state(volume: &VolumeView, now: Timestamp) -> String {
     let name = name_of(volume.state);
     let text = match volume.state {
-        VolumeState::Ready | VolumeState::InUse | VolumeState::Failed => name.to_owned(),
+        VolumeState::Ready | VolumeState::InUse | VolumeState::Failed | VolumeState::Unknown => {
+            name.to_owned()
+        }
         VolumeState::Trashed => match volume.trash_until {
             Some(end) => format!("{name} ({} left)", left(end, now)),
             None => name.to_owned(),

@@ -18,6 +18,7 @@ use super::{changes, cluster, logs, metrics, plugins, tasks, volumes, why};
         volumes::grow,
         volumes::remove,
         volumes::restore,
+        volumes::adopt,
         why::why,
         cluster::operation,
         tasks::list,

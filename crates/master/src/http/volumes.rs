@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use sutler_api::volume::{
-    Accepted, CreateVolumeRequest, GrowVolumeRequest, VolumeState, VolumeView,
+    Accepted, AdoptVolumeRequest, CreateVolumeRequest, GrowVolumeRequest, VolumeState, VolumeView,
 };
 use sutler_cluster_core::{Books, Reply, Request, Subject};
 use sutler_ids::VolumeName;
@@ -93,6 +93,7 @@ fn is_settled(state: VolumeState) -> bool {
         | VolumeState::InUse
         | VolumeState::Missing
         | VolumeState::Trashed
+        | VolumeState::Unknown
         | VolumeState::Failed => true,
         VolumeState::Creating
         | VolumeState::Preparing
@@ -169,6 +170,25 @@ pub(crate) async fn restore(
             .request(Request::RestoreVolume { name }, render)
             .await?,
     ))
+}
+
+/// Takes a volume into the books that its node has and they do not.
+#[utoipa::path(post, path = "/v1/volumes/{name}/adopt", tag = "volumes",
+    params(("name" = String, Path)), request_body = AdoptVolumeRequest,
+    responses((status = 200, body = VolumeView), (status = 409, body = Problem)))]
+pub(crate) async fn adopt(
+    State(app): State<Arc<App>>,
+    ApiPath(name): ApiPath<VolumeName>,
+    ApiJson(request): ApiJson<AdoptVolumeRequest>,
+) -> Result<Json<VolumeView>, Refusal> {
+    let shown = request.new_name.clone().unwrap_or_else(|| name.clone());
+    let render = move |_, books: &Books| books.volume(&shown);
+    let request = Request::AdoptVolume {
+        name,
+        agent: request.agent,
+        new_name: request.new_name,
+    };
+    Ok(Json(app.shell.request(request, render).await?))
 }
 
 async fn accept(app: &Arc<App>, request: Request) -> Result<(StatusCode, Json<Accepted>), Refusal> {

@@ -4,7 +4,7 @@
 //! volume has an identity, which identities a plugin's volumes have, and whether one that is to be
 //! forgotten is mounted.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use sutler_api::agent::{VolumeAct, VolumeOperation, VolumeReport};
 use sutler_api::volume::VolumeState;
@@ -12,6 +12,7 @@ use sutler_host::clock;
 use sutler_ids::{PluginName, VolumeId, VolumeName};
 use sutler_volume_core::{Answer, Created, Event, Made, VolumeRecord};
 
+use super::StorageEvent;
 use super::calls::CallEnded;
 use super::host_state::VolumePaths;
 use super::says::no_record;
@@ -91,9 +92,15 @@ impl Shell {
         mounted.map(|path| path.display().to_string())
     }
 
+    /// Holds the master's books against ours.
+    pub(crate) fn compare(&self, wanted: &[VolumeId]) {
+        self.tell_missing(wanted);
+        self.tell_unknown(wanted);
+    }
+
     /// Tells of each volume that the books have on this node and of which it has no record: the
     /// record was damaged, or the state folder is an older copy.
-    pub(crate) fn tell_missing(&self, wanted: &[VolumeId]) {
+    fn tell_missing(&self, wanted: &[VolumeId]) {
         for volume_id in wanted.iter().filter(|id| !self.volumes.contains_key(id)) {
             let problem = no_record(*volume_id)
                 .hint("if it is lost for good: sutler volume rm NAME --forget");
@@ -108,6 +115,23 @@ impl Shell {
                 holders: Vec::new(),
                 problem: Some(problem),
             });
+        }
+    }
+
+    /// Tells of each volume that exists here and that the master's books do not have: they are an
+    /// older copy. One that is being deleted was known to whoever asked for that.
+    fn tell_unknown(&self, wanted: &[VolumeId]) {
+        let wanted: HashSet<&VolumeId> = wanted.iter().collect();
+        let others = self.volumes.iter().filter(|(id, _)| !wanted.contains(id));
+        for (volume_id, volume) in others {
+            let record = volume.record();
+            if record.created().is_none() || record.deleting() {
+                continue;
+            }
+            tracing::warn!(%volume_id, volume = %record.spec.name, "not in the master's books");
+            let (spec, report) = (record.spec.clone(), volume.report());
+            let event = StorageEvent::Unknown(Box::new(spec), Box::new(report));
+            let _ = self.out.send(event);
         }
     }
 
@@ -166,5 +190,35 @@ mod tests {
         assert_eq!(identities.other(two, &made("b")), Some(one));
         identities.is(one, None);
         assert!(identities.of.is_empty() && identities.volumes.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_volume_that_the_masters_books_do_not_have_is_told_to_it() {
+        use super::super::tests::{Bench, operation, task, volume_id};
+        let fake = sutler_testkit::fake_plugin::FakeConfig::default();
+        let mut bench = Bench::created(fake).await;
+        bench.handle.wanted(vec![volume_id()]);
+        bench.handle.wanted(Vec::new());
+        let unknown = |event| match event {
+            StorageEvent::Unknown(spec, report) => Some((spec.volume_id, report.state)),
+            _ => None,
+        };
+        let told = bench.until(unknown).await;
+        assert_eq!(told, (volume_id(), VolumeState::Ready));
+        // What is being deleted was known to whoever asked for that.
+        let away =
+            sutler_testkit::fake_plugin::Fault::Fail(tonic::Code::Unavailable, "away".to_owned());
+        let always = sutler_testkit::fake_plugin::When::Always;
+        let delete = sutler_csi::Rpc::DeleteVolume;
+        bench.plugin.set_fault(delete, always, away);
+        bench.handle.submit(operation(2, VolumeAct::Delete));
+        bench.plugin.wait_calls(delete, 1).await;
+        bench.handle.wanted(Vec::new());
+        bench.handle.acquire(volume_id(), task("late"), false);
+        let told = bench.until(|event| match event {
+            StorageEvent::Acquired { .. } => Some(None),
+            other => unknown(other).map(Some),
+        });
+        assert_eq!(told.await, None, "told of a volume that is being deleted");
     }
 }

@@ -163,7 +163,7 @@ impl Shell {
             Input::Release { volume_id, task_id } => self.release(volume_id, task_id),
             Input::RetainHolders(holders) => self.retain_holders(&holders),
             Input::Forget(volume_id) => self.forget(volume_id),
-            Input::Wanted(volume_ids) => self.tell_missing(&volume_ids),
+            Input::Wanted(volume_ids) => self.compare(&volume_ids),
             Input::PluginUp(name, up) => self.plugin_up(name, *up),
             Input::PluginDown(name) => {
                 self.plugins.remove(&name);

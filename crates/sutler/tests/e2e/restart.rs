@@ -243,3 +243,61 @@ fn a_plugin_of_an_earlier_mount_namespace_is_started_anew_and_data_reads_back() 
         world.ok(&["volume", "rm", volume, "--purge"]);
     }
 }
+
+/// Copies what a stopped master has on the disk.
+fn copy_of(folder: &std::path::Path, to: &std::path::Path) {
+    let status = std::process::Command::new("cp")
+        .args(["-a", "--"])
+        .args([folder, to])
+        .status()
+        .expect("cp is there");
+    assert!(status.success(), "cp {}", folder.display());
+}
+
+#[test]
+fn books_that_are_an_older_copy_lose_no_volume() {
+    let _alone = alone();
+    let mut world = up();
+    let books = world.state_dir().join("master");
+    let older = world.root().join("older");
+    world.master().terminate(SOON).unwrap();
+    copy_of(&books, &older);
+    world.start_all().unwrap();
+    world.wait_ready().unwrap();
+    let image = world.image("busybox");
+    let write = ["sh", "-c", "echo kept > /data/file; sync"];
+    world.ok(&[&["run", "-v", "data:64M:/data", &image, "--"], &write[..]].concat());
+    world.wait_volume("data", "ready", SOON).unwrap();
+    world.master().terminate(SOON).unwrap();
+
+    std::fs::rename(&books, world.root().join("newer")).unwrap();
+    copy_of(&older, &books);
+    world.start_all().unwrap();
+    world.wait_ready().unwrap();
+    let unknown = world.wait_volume("data", "unknown", SOON).unwrap();
+    assert_eq!(
+        unknown["problem"]["hint"], "sutler volume adopt data",
+        "{unknown}"
+    );
+    let read = [
+        "run",
+        "-v",
+        "data:/data:ro",
+        &image,
+        "--",
+        "cat",
+        "/data/file",
+    ];
+    world
+        .sutler(&read)
+        .expect(125, &["not in the cluster's books", "volume adopt data"]);
+    world
+        .sutler(&["volume", "create", "data", "--size", "64M"])
+        .expect(4, &["not in the cluster's books"]);
+    assert_eq!(world.ok(&["volume", "adopt", "data"]), "data\n");
+    world.wait_volume("data", "ready", SOON).unwrap();
+    assert_eq!(world.ok(&read), "kept\n");
+    Oracle::default().assert_holds(&world);
+    world.ok(&["volume", "rm", "data", "--purge"]);
+    Oracle::default().assert_holds(&world);
+}
