@@ -63,6 +63,8 @@ pub(crate) struct Registration {
 pub(crate) enum LinkOrder {
     /// Post this until it is acknowledged.
     Tell(Box<Update>),
+    /// The same of what was told before.
+    TellAgain(Box<Update>),
     /// Open the stream anew, so that the master says everything again.
     Reconnect,
 }
@@ -221,23 +223,26 @@ impl Link {
                     self.attempt = 0;
                     posting = None;
                 }
-                order = self.orders.recv() => match order {
-                    Some(LinkOrder::Tell(update)) => self.outbox.put(*update),
-                    Some(LinkOrder::Reconnect) => return Err(Broken::Asked),
-                    None => return Err(Broken::Ending),
-                },
+                order = self.orders.recv() => self.take(order.ok_or(Broken::Ending)?)?,
                 () = tokio::time::sleep_until(heard + silence) => return Err(Broken::Silent),
             }
         }
     }
 
+    /// Takes one order of the shell.
+    fn take(&mut self, order: LinkOrder) -> Result<(), Broken> {
+        match order {
+            LinkOrder::Tell(update) => self.outbox.put(*update),
+            LinkOrder::TellAgain(update) => self.outbox.put_again(*update),
+            LinkOrder::Reconnect => return Err(Broken::Asked),
+        }
+        Ok(())
+    }
+
     fn begin_post(&mut self, agent_id: AgentId) -> Result<Option<Posting>, Broken> {
         // Everything that is there already goes into the same post.
         while let Ok(order) = self.orders.try_recv() {
-            match order {
-                LinkOrder::Tell(update) => self.outbox.put(*update),
-                LinkOrder::Reconnect => return Err(Broken::Asked),
-            }
+            self.take(order)?;
         }
         let Some((told, updates)) = self.outbox.first(POST_UPDATES_MAX) else {
             return Ok(None);
@@ -272,6 +277,7 @@ impl Link {
                 () = tokio::time::sleep_until(end) => return,
                 order = self.orders.recv() => match order {
                     Some(LinkOrder::Tell(update)) => self.outbox.put(*update),
+                    Some(LinkOrder::TellAgain(update)) => self.outbox.put_again(*update),
                     Some(LinkOrder::Reconnect) => {}
                     None => return,
                 },

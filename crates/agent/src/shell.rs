@@ -21,7 +21,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sutler_api::agent::Update;
+use sutler_api::agent::{Update, VolumeReport};
+use sutler_api::volume::VolumeSpec;
 use sutler_host::clock;
 use sutler_ids::{AgentId, PluginName, TaskId};
 use sutler_ids::{Now, Problem};
@@ -207,10 +208,12 @@ impl Shell {
                 self.fail_holders_of(&report, turn);
                 turn.tell.push(Update::Volume(report));
             }
-            StorageEvent::Unknown(spec, report) => {
-                let (spec, report) = (*spec, *report);
-                turn.tell.push(Update::UnknownVolume { spec, report });
+            StorageEvent::VolumeAgain(report) => {
+                self.fail_holders_of(&report, turn);
+                turn.tell_again.push(Update::Volume(report));
             }
+            StorageEvent::Compared => turn.tell.push(Update::VolumesCompared),
+            StorageEvent::Unknown(spec, report) => turn.tell.push(unknown(*spec, *report)),
             StorageEvent::Acquired {
                 volume_id,
                 task_id,
@@ -227,10 +230,8 @@ impl Shell {
                 self.task_event(&task_id, TaskEvent::Released { volume_id }, turn);
             }
             StorageEvent::Problem(problem) => {
-                if self.storage_problem != problem {
-                    self.storage_problem = problem;
-                    turn.tell.push(self.own_state());
-                }
+                self.storage_problem = problem;
+                turn.tell.push(self.own_state());
             }
             StorageEvent::Failed(error) => return Err(ShellEnd::StoreFailed(error)),
         }
@@ -277,6 +278,12 @@ impl Shell {
             let _ = done.send(());
         }
         self.tell(rest.tell);
+        for update in rest.tell_again {
+            let _ = self
+                .ground
+                .link
+                .send(LinkOrder::TellAgain(Box::new(update)));
+        }
         self.tell_tasks(&rest.tasks);
         self.tell_plugins(&rest.plugins);
         self.collect_if_asked();
@@ -349,4 +356,8 @@ impl Shell {
     fn now() -> Now {
         clock::now()
     }
+}
+
+fn unknown(spec: VolumeSpec, report: VolumeReport) -> Update {
+    Update::UnknownVolume { spec, report }
 }

@@ -213,6 +213,8 @@ pub enum Update {
         /// Its state.
         report: VolumeReport,
     },
+    /// All volumes of that kind were told since the stream came up: others are none any more.
+    VolumesCompared,
     /// A task's state changed. Recorded by the master when terminal.
     Task(TaskReport),
     /// A plugin's state changed. A copy for display, kept in memory.

@@ -116,7 +116,7 @@ impl Turn<'_> {
         live.since = now.wall;
         live.fresh.clear();
         live.told_plugins = false;
-        self.forget_unknown_of(agent_id);
+        self.unknown_are_stale(agent_id);
         let desired = self.books.desired_of(agent_id);
         self.send(agent_id, ToAgent::Desired(desired));
         self.step.changed.insert(Subject::Agent(agent_id));
@@ -180,6 +180,7 @@ impl Turn<'_> {
             match update {
                 Update::Operation(report) => self.on_operation_report(agent_id, report),
                 Update::Volume(report) => self.on_volume_report(agent_id, report),
+                Update::VolumesCompared => self.on_volumes_compared(agent_id),
                 Update::UnknownVolume { spec, report } => {
                     self.on_unknown_volume(agent_id, spec, report);
                 }

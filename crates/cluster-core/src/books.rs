@@ -14,7 +14,7 @@ use crate::record::{
     AgentRecord, Change, ClusterRecord, OperationRecord, PluginRecord, TaskRecord, VolumeRecord,
 };
 use crate::step::{Effect, Event, Reply, Request, Step, Subject};
-use crate::unknown::UnknownVolume;
+use crate::unknown::UnknownVolumes;
 
 /// What an operator may set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub struct Live {
     /// Tasks that have not ended.
     pub tasks: BTreeMap<TaskId, TaskReport>,
     /// Volumes that nodes have and the books do not, by name; several may have one.
-    pub(crate) unknown: BTreeMap<(VolumeName, VolumeId), UnknownVolume>,
+    pub(crate) unknown: UnknownVolumes,
 }
 
 /// What we know of a node beyond the books.

@@ -22,9 +22,8 @@ impl Books {
         let volumes = names.filter_map(|(_, id)| self.durable.volumes.get(id));
         let known = volumes.map(|volume| self.volume_view(volume));
         let mut page: Vec<VolumeView> = known.take(limit).collect();
-        let unknown = self.live.unknown.iter();
-        let unknown = unknown.filter(|((name, _), _)| after.is_none_or(|after| name > after));
-        page.extend(unknown.take(limit).map(|(_, one)| self.unknown_view(one)));
+        let unknown = self.live.unknown.after(after).take(limit);
+        page.extend(unknown.map(|one| self.unknown_view(one)));
         // Both are in order, so this merges them; of one name the known one is first.
         page.sort_by(|a, b| a.name.cmp(&b.name));
         page.truncate(limit);

@@ -12,6 +12,7 @@ use crate::books::{Books, Turn};
 use crate::definition::{check_values, join};
 use crate::record::{Change, ClusterRecord, PluginRecord, VolumeRecord};
 use crate::step::Reply;
+use crate::unknown::UnknownVolume;
 use crate::views::volume_state_word;
 
 /// Volumes named in one refusal; the rest is counted.
@@ -102,7 +103,9 @@ impl Books {
                 (true, false) => None,
             }
         };
-        self.volumes_of(name).filter_map(named).collect()
+        let known = self.volumes_of(name).filter_map(named);
+        let unknown = self.live.unknown.of_plugin(name);
+        known.chain(unknown.map(UnknownVolume::named)).collect()
     }
 
     /// Refuses while volumes are, or may be, in use through a plugin that would start again:
@@ -196,6 +199,9 @@ impl Turn<'_> {
                 format!("plugin {name} keeps volumes: {}", some_names(&volumes)),
             )
             .hint("remove them first: sutler volume rm NAME --purge"));
+        }
+        if let Some(unknown) = self.books.live.unknown.of_plugin(name).next() {
+            return Err(self.books.not_in_the_books(unknown));
         }
         let record = record.clone();
         self.reply(Reply::Plugin(name.clone()));

@@ -2,9 +2,13 @@
 //! were lost. Such a volume runs on where it is and its name is taken; it is shown, and an
 //! operator takes it into the books. Nothing is deleted for want of a record here.
 
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
 use sutler_api::agent::VolumeReport;
 use sutler_api::volume::{VolumeSpec, VolumeState, VolumeView};
-use sutler_ids::{AgentId, AgentName, ErrorKind, Problem, VolumeName};
+use sutler_ids::{AgentId, AgentName, ErrorKind, PluginName, Problem, VolumeId, VolumeName};
+use uuid::Uuid;
 
 use crate::books::{Books, Turn};
 use crate::definition::join;
@@ -15,21 +19,84 @@ use crate::step::{Reply, Subject};
 #[derive(Debug, Clone)]
 pub(crate) struct UnknownVolume {
     agent_id: AgentId,
+    /// Whether it was told since the node's stream came up.
+    fresh: bool,
     /// What it was made with.
     spec: VolumeSpec,
     report: VolumeReport,
 }
 
-impl Books {
-    /// Gives the first unknown volume of a name.
-    pub(crate) fn unknown_called(&self, name: &VolumeName) -> Option<&UnknownVolume> {
-        self.all_unknown_called(name).next()
+/// All of them, by name and by identity.
+#[derive(Debug, Default)]
+pub(crate) struct UnknownVolumes {
+    by_name: BTreeMap<(VolumeName, VolumeId), UnknownVolume>,
+    names: BTreeMap<VolumeId, VolumeName>,
+}
+
+impl UnknownVolumes {
+    /// Gives those of a name.
+    fn called(&self, name: &VolumeName) -> impl Iterator<Item = &UnknownVolume> {
+        let [first, last] = [Uuid::nil(), Uuid::max()].map(VolumeId::new);
+        let range = (name.clone(), first)..=(name.clone(), last);
+        self.by_name.range(range).map(|(_, unknown)| unknown)
     }
 
-    fn all_unknown_called(&self, name: &VolumeName) -> impl Iterator<Item = &UnknownVolume> {
-        let all = self.live.unknown.iter();
-        all.filter(move |((known, _), _)| known == name)
-            .map(|(_, unknown)| unknown)
+    /// Gives those after a name, in the order of names.
+    pub(crate) fn after(&self, name: Option<&VolumeName>) -> impl Iterator<Item = &UnknownVolume> {
+        let from = match name {
+            None => Bound::Unbounded,
+            Some(name) => Bound::Excluded((name.clone(), VolumeId::new(Uuid::max()))),
+        };
+        let later = self.by_name.range((from, Bound::Unbounded));
+        later.map(|(_, unknown)| unknown)
+    }
+
+    /// Gives those that a plugin has made.
+    pub(crate) fn of_plugin(&self, name: &PluginName) -> impl Iterator<Item = &UnknownVolume> {
+        let all = self.by_name.values();
+        all.filter(move |unknown| unknown.spec.plugin == *name)
+    }
+
+    fn get_mut(&mut self, id: VolumeId) -> Option<&mut UnknownVolume> {
+        let name = self.names.get(&id)?;
+        self.by_name.get_mut(&(name.clone(), id))
+    }
+
+    fn insert(&mut self, unknown: UnknownVolume) {
+        let (name, id) = (unknown.spec.name.clone(), unknown.spec.volume_id);
+        self.remove(id);
+        self.names.insert(id, name.clone());
+        self.by_name.insert((name, id), unknown);
+    }
+
+    fn remove(&mut self, id: VolumeId) {
+        if let Some(name) = self.names.remove(&id) {
+            self.by_name.remove(&(name, id));
+        }
+    }
+}
+
+impl UnknownVolume {
+    /// Names it, with what holds it if something does.
+    pub(crate) fn named(&self) -> String {
+        format!("{} (not in the books)", self.spec.name)
+    }
+}
+
+impl Books {
+    /// Shows a volume by its identity, also one that only its node has.
+    pub fn volume_of(&self, id: VolumeId) -> Option<VolumeView> {
+        if let Some(volume) = self.durable.volumes.get(&id) {
+            return Some(self.volume_view(volume));
+        }
+        let name = self.live.unknown.names.get(&id)?;
+        let unknown = self.live.unknown.by_name.get(&(name.clone(), id))?;
+        Some(self.unknown_view(unknown))
+    }
+
+    /// Gives the first unknown volume of a name.
+    pub(crate) fn unknown_called(&self, name: &VolumeName) -> Option<&UnknownVolume> {
+        self.live.unknown.called(name).next()
     }
 
     /// Says why nothing can be done with a volume of that name.
@@ -74,36 +141,49 @@ impl Turn<'_> {
             return;
         }
         self.step.changed.insert(Subject::Volume(spec.volume_id));
-        let key = (spec.name.clone(), spec.volume_id);
-        let unknown = UnknownVolume {
+        self.books.live.unknown.insert(UnknownVolume {
             agent_id,
+            fresh: true,
             spec,
             report,
-        };
-        self.books.live.unknown.insert(key, unknown);
+        });
     }
 
     /// A node tells of a volume that the books do not have.
     pub(crate) fn on_report_of_unknown(&mut self, agent_id: AgentId, report: VolumeReport) {
-        let mut all = self.books.live.unknown.values_mut();
-        let it =
-            |u: &&mut UnknownVolume| u.agent_id == agent_id && u.spec.volume_id == report.volume_id;
-        if let Some(unknown) = all.find(it) {
+        let unknown = self.books.live.unknown.get_mut(report.volume_id);
+        if let Some(unknown) = unknown.filter(|unknown| unknown.agent_id == agent_id) {
             self.step.changed.insert(Subject::Volume(report.volume_id));
             unknown.report = report;
         }
     }
 
-    /// A node is about to tell anew, or never will.
+    /// A node is about to tell anew; until it has, what it told before holds their names.
+    pub(crate) fn unknown_are_stale(&mut self, agent_id: AgentId) {
+        let all = self.books.live.unknown.by_name.values_mut();
+        for unknown in all.filter(|unknown| unknown.agent_id == agent_id) {
+            unknown.fresh = false;
+        }
+    }
+
+    /// A node has told all of them.
+    pub(crate) fn on_volumes_compared(&mut self, agent_id: AgentId) {
+        self.forget_unknown(|unknown| unknown.agent_id == agent_id && !unknown.fresh);
+    }
+
+    /// A node will never tell again.
     pub(crate) fn forget_unknown_of(&mut self, agent_id: AgentId) {
-        let changed = &mut self.step.changed;
-        self.books.live.unknown.retain(|(_, volume_id), unknown| {
-            let goes = unknown.agent_id == agent_id;
-            if goes {
-                changed.insert(Subject::Volume(*volume_id));
-            }
-            !goes
-        });
+        self.forget_unknown(|unknown| unknown.agent_id == agent_id);
+    }
+
+    fn forget_unknown(&mut self, goes: impl Fn(&UnknownVolume) -> bool) {
+        let all = self.books.live.unknown.by_name.values();
+        let gone = all.filter(|unknown| goes(unknown));
+        let gone: Vec<VolumeId> = gone.map(|unknown| unknown.spec.volume_id).collect();
+        for volume_id in gone {
+            self.books.live.unknown.remove(volume_id);
+            self.step.changed.insert(Subject::Volume(volume_id));
+        }
     }
 
     pub(crate) fn adopt_volume(
@@ -113,38 +193,45 @@ impl Turn<'_> {
         new_name: Option<VolumeName>,
     ) -> Result<(), Problem> {
         let unknown = self.to_adopt(name, node)?;
-        let key = (name.clone(), unknown.spec.volume_id);
+        let volume_id = unknown.spec.volume_id;
         let name = new_name.unwrap_or_else(|| name.clone());
-        if let Some(taken) = self.books.volume_by_name(&name) {
-            let (id, what) = (taken.spec.volume_id, "is in the books");
-            let what = format!("another volume called {name} {what} ({id})");
-            let hint = format!(
-                "give it another name: sutler volume adopt {} --as NAME",
-                key.0
-            );
-            return Err(Problem::new(ErrorKind::Conflict, what).hint(hint));
-        }
-        let VolumeReport { capacity, .. } = &unknown.report;
+        self.check_free_for(&name, &unknown.spec)?;
         let record = VolumeRecord {
             agent_id: unknown.agent_id,
-            capacity: capacity.unwrap_or(unknown.spec.capacity),
+            capacity: unknown.report.capacity.unwrap_or(unknown.spec.capacity),
             created_at: self.now.wall,
             since: self.now.wall,
-            phase: VolumePhase::Live {
-                growing: None,
-                problem: None,
-            },
+            phase: phase_of(&unknown.report),
             spec: VolumeSpec {
                 name,
                 ..unknown.spec
             },
         };
-        let volume_id = record.spec.volume_id;
-        self.books.live.unknown.remove(&key);
+        self.books.live.unknown.remove(volume_id);
         self.books.live.volumes.insert(volume_id, unknown.report);
         self.persist(Change::Volume(record));
         self.reply(Reply::Volume(volume_id));
         Ok(())
+    }
+
+    /// Refuses a name that another volume has, in the books or outside.
+    fn check_free_for(&self, name: &VolumeName, spec: &VolumeSpec) -> Result<(), Problem> {
+        let known = self.books.volume_by_name(name).map(|volume| &volume.spec);
+        let mut others = self.books.live.unknown.called(name);
+        let own_name = *name == spec.name;
+        let other = others.find(|other| !own_name && other.spec.volume_id != spec.volume_id);
+        let Some(taken) = known.or(other.map(|other| &other.spec)) else {
+            return Ok(());
+        };
+        let what = format!(
+            "there is another volume called {name} ({})",
+            taken.volume_id
+        );
+        let hint = format!(
+            "give it another name: sutler volume adopt {} --as NAME",
+            spec.name
+        );
+        Err(Problem::new(ErrorKind::Conflict, what).hint(hint))
     }
 
     fn to_adopt(
@@ -154,7 +241,8 @@ impl Turn<'_> {
     ) -> Result<UnknownVolume, Problem> {
         let here =
             |u: &&UnknownVolume| node.is_none_or(|node| self.books.agent_name(u.agent_id) == *node);
-        let all: Vec<&UnknownVolume> = self.books.all_unknown_called(name).filter(here).collect();
+        let all = self.books.live.unknown.called(name).filter(here);
+        let all: Vec<&UnknownVolume> = all.collect();
         match all.as_slice() {
             [one] => Ok((*one).clone()),
             [] => {
@@ -169,5 +257,19 @@ impl Turn<'_> {
                 Err(Problem::new(ErrorKind::Conflict, what).hint(hint))
             }
         }
+    }
+}
+
+/// What was never fit for use does not become so by another copy of the books.
+fn phase_of(report: &VolumeReport) -> VolumePhase {
+    match (report.state, &report.problem) {
+        (VolumeState::Failed, Some(problem)) => VolumePhase::Failed {
+            problem: problem.clone(),
+            left_behind: report.csi_volume_id.clone(),
+        },
+        _ => VolumePhase::Live {
+            growing: None,
+            problem: None,
+        },
     }
 }

@@ -76,6 +76,10 @@ pub enum StorageEvent {
     Operation(OperationReport),
     /// A volume's state changed.
     Volume(VolumeReport),
+    /// A volume's state, told before.
+    VolumeAgain(VolumeReport),
+    /// All volumes were told that the master's books do not have.
+    Compared,
     /// A volume that the master's books do not have.
     Unknown(Box<VolumeSpec>, Box<VolumeReport>),
     /// A task's wish to use a volume has come true or failed.

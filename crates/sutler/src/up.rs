@@ -166,7 +166,7 @@ impl Serving {
 
     /// Says that containers outlive us, if there are any: nothing stops them while we are away.
     async fn tell_what_goes_on(&self) {
-        let asked = self.client.get::<Vec<TaskView>>("/v1/tasks");
+        let asked = self.client.get_all::<TaskView>("/v1/tasks");
         // Our own master; one that does not answer at once must not hold the end up.
         let Ok(Ok(tasks)) = tokio::time::timeout(TELL_MAX, asked).await else {
             return;

@@ -255,4 +255,7 @@ pub enum Denied {
     /// The host has a mount of it.
     #[error("{0} is still mounted")]
     Mounted(String),
+    /// The kernel has not said whether the host has one.
+    #[error("it is not known whether {0} is mounted")]
+    MountNotKnown(String),
 }

@@ -13,6 +13,11 @@ use crate::record::{Known, Phase};
 use crate::verify::Verify;
 
 impl Volume {
+    /// Tells whether some task holds it.
+    pub fn is_held(&self) -> bool {
+        !self.record.holders.is_empty()
+    }
+
     pub(crate) fn on_acquire(&mut self, task_id: TaskId, read_only: bool) {
         if self.record.holders.contains_key(&task_id) {
             self.live.told.remove(&task_id);

@@ -4,6 +4,7 @@
 
 use sutler_ids::Now;
 
+use crate::call::Rpc;
 use crate::event::Mount;
 use crate::machine::Volume;
 use crate::plan::{self, Goal};
@@ -11,34 +12,53 @@ use crate::record::{Phase, Settled};
 
 impl Volume {
     /// Tells whether a mount at this place is one that nobody here has asked for, or whose end was
-    /// told. While a call is open its own end looks; and who wants the volume gets it published,
-    /// which a plugin answers with what is there.
+    /// told. A call that is being made looks at its own end; and who wants the volume gets it
+    /// published, which a plugin answers with what is there. Without its plugin nothing could be
+    /// taken down: the mounts are looked at when it is back.
     pub fn is_stray(&self, mount: Mount) -> bool {
         self.stray(mount).is_some()
     }
 
     /// Gives where the volume is, if it has such a mount.
     fn stray(&self, mount: Mount) -> Option<Settled> {
-        let Phase::Settled(settled) = &self.record.phase else {
-            return None;
-        };
-        if plan::goal(&self.record) == Goal::Published || self.live.open.is_some() {
-            return None;
-        }
-        let (created, context) = (settled.created()?.clone(), settled.context());
-        match (mount, settled) {
-            (_, Settled::Absent | Settled::Published(..))
-            | (Mount::Staging, Settled::VolReady(..)) => None,
-            (Mount::Target, _) => Some(Settled::Published(created, context)),
-            (Mount::Staging, _) => Some(Settled::VolReady(created, context)),
+        let abilities = self.live.up?;
+        let below = self.below(mount)?;
+        let idle = self.live.open.is_none();
+        // What a plugin that does not stage has staged, nothing could unstage.
+        let ends = mount == Mount::Target || abilities.stages;
+        let (created, context) = (below.created()?.clone(), below.context());
+        (idle && ends).then_some(match mount {
+            Mount::Target => Settled::Published(created, context),
+            Mount::Staging => Settled::VolReady(created, context),
+        })
+    }
+
+    /// Gives where the record has the volume, if that is below this mount and nothing climbs.
+    fn below(&self, mount: Mount) -> Option<&Settled> {
+        match &self.record.phase {
+            Phase::Settled(settled) => {
+                let climbs = plan::goal(&self.record) == Goal::Published;
+                let there = match mount {
+                    Mount::Target => matches!(settled, Settled::Published(..)),
+                    Mount::Staging => settled.on_host(),
+                };
+                (!climbs && !there).then_some(settled)
+            }
+            // On the way down, between two attempts: with such a mount none of them succeeds.
+            Phase::InFlight(flight) => match (flight.rpc, mount) {
+                (Rpc::Detach | Rpc::Delete, _) | (Rpc::Unstage, Mount::Target) => {
+                    Some(&flight.from)
+                }
+                _ => None,
+            },
+            Phase::Failed(_) | Phase::Gone => None,
         }
     }
 
     /// The host shows a mount that the record does not have: the volume is taken down from there,
     /// as one that was used.
     pub(crate) fn on_stray(&mut self, mount: Mount, now: Now) {
-        // Without its plugin nothing could be taken down; the mounts are looked at when it is back.
-        let Some(place) = self.stray(mount).filter(|_| self.live.up.is_some()) else {
+        let Some(place) = self.stray(mount) else {
             return;
         };
         match mount {

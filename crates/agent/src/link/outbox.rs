@@ -1,6 +1,6 @@
-//! What the master has not acknowledged: the latest of each object, in order of happening; volumes'
-//! states after all else. When everything is told anew there may be 100,000 of those, and somebody
-//! waits for the end of an operation.
+//! What the master has not acknowledged: the latest of each object, in order of happening; what is
+//! only told again after what is new. When everything is told anew there may be 100,000 volumes,
+//! and somebody waits for the end of an operation.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,12 @@ enum About {
     Task(TaskId),
     Plugin(PluginName),
     PluginsTold,
+    VolumesCompared,
     Agent,
 }
+
+/// One in so many of a post are of those that can wait, if there are any.
+const SHARE_OF_WAITING: usize = 4;
 
 /// Where an update stands in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,10 +43,19 @@ pub(super) struct Outbox {
 impl Outbox {
     /// Adds an update at the end, in place of an older one about the same.
     pub(super) fn put(&mut self, update: Update) {
-        let turn = Turn {
-            can_wait: matches!(update, Update::Volume(_)),
-            number: self.next,
-        };
+        self.add(update, false);
+    }
+
+    /// Adds what was told before: it can wait, unless news about the same are still to be told.
+    pub(super) fn put_again(&mut self, update: Update) {
+        let older = self.latest.get(&about(&update));
+        let news = older.is_some_and(|turn| !turn.can_wait);
+        self.add(update, !news);
+    }
+
+    fn add(&mut self, update: Update, can_wait: bool) {
+        let number = self.next;
+        let turn = Turn { can_wait, number };
         self.next += 1;
         if let Some(older) = self.latest.insert(about(&update), turn) {
             self.updates.remove(&older);
@@ -55,7 +68,15 @@ impl Outbox {
         if self.updates.is_empty() {
             return None;
         }
-        let first = self.updates.iter().take(most);
+        let border = Turn {
+            can_wait: true,
+            number: 0,
+        };
+        let waiting = self.updates.range(border..);
+        // News without end must not keep the rest from ever being told.
+        let kept = waiting.clone().take(most / SHARE_OF_WAITING).count();
+        let news = self.updates.range(..border).take(most - kept);
+        let first = news.chain(waiting).take(most);
         Some(first.map(|(turn, update)| (*turn, update.clone())).unzip())
     }
 
@@ -77,6 +98,7 @@ fn about(update: &Update) -> About {
         Update::Task(report) => About::Task(report.task_id.clone()),
         Update::Plugin { name, .. } => About::Plugin(name.clone()),
         Update::PluginsTold => About::PluginsTold,
+        Update::VolumesCompared => About::VolumesCompared,
         Update::Agent { .. } => About::Agent,
     }
 }
@@ -137,15 +159,27 @@ mod tests {
         };
         let mut outbox = Outbox::default();
         for n in 0..3 {
-            outbox.put(volume(n));
+            outbox.put_again(volume(n));
         }
+        outbox.put(volume(2));
         outbox.put(task(TaskState::Finished));
         outbox.put(Update::PluginsTold);
-        let (told, updates) = outbox.first(3).expect("five updates");
-        let first = [task(TaskState::Finished), Update::PluginsTold, volume(0)];
+        // There are news of it to tell, so it does not wait.
+        outbox.put_again(volume(2));
+        let (told, updates) = outbox.first(4).expect("five updates");
+        let first = [
+            task(TaskState::Finished),
+            Update::PluginsTold,
+            volume(2),
+            volume(0),
+        ];
         assert_eq!(updates, first);
         outbox.acknowledge(&told);
-        let (_, updates) = outbox.first(3).expect("two updates");
-        assert_eq!(updates, [volume(1), volume(2)]);
+        // News without end leave one place of four to what can wait.
+        for n in 10..20 {
+            outbox.put(volume(n));
+        }
+        let (_, updates) = outbox.first(4).expect("eleven updates");
+        assert_eq!(updates, [volume(10), volume(11), volume(12), volume(1)]);
     }
 }

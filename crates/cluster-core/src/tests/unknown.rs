@@ -133,8 +133,57 @@ fn what_a_node_no_longer_tells_is_no_longer_shown_and_news_are() {
     tell(&mut world, a, &other);
     assert_eq!(names(&world), ["data", "other"]);
     world.connect(a, 1).unwrap();
-    assert_eq!(names(&world), ["data"], "it tells anew");
+    assert_eq!(names(&world), ["data", "other"], "its name is not free");
+    world.updates(a, vec![Update::VolumesCompared]).unwrap();
+    assert_eq!(names(&world), ["data"], "it told anew");
     // A report of a volume that nobody has told of is of no use.
     world.report_volume(a, other.volume_id, VolumeState::Ready);
     assert_eq!(names(&world), ["data"]);
+}
+
+#[test]
+fn what_was_never_fit_for_use_is_adopted_as_that_and_its_plugin_stays() {
+    let (mut world, a) = World::with_local();
+    let spec = lost("share", 900);
+    let mut report = volume_report(spec.volume_id, VolumeState::Failed, world.now.wall);
+    report.problem = Some(Problem::new(ErrorKind::Conflict, "it is somebody's"));
+    report.csi_volume_id = Some("theirs".to_owned());
+    let update = Update::UnknownVolume {
+        spec: spec.clone(),
+        report,
+    };
+    world.updates(a, vec![update]).unwrap();
+    let name = "local".parse().unwrap();
+    refused(
+        world.request(Request::RemovePlugin { name }),
+        ErrorKind::Conflict,
+        &["not in the cluster's books"],
+    );
+    let (name, in_use) = ("local".parse().unwrap(), false);
+    refused(
+        world.request(Request::RestartPlugin { name, in_use }),
+        ErrorKind::Conflict,
+        &["share (not in the books)"],
+    );
+    adopt(&mut world, "share", None, None).unwrap();
+    assert_eq!(world.volume("share").state, VolumeState::Failed);
+    refused(
+        world.remove("share", false),
+        ErrorKind::Conflict,
+        &["theirs", "--purge"],
+    );
+}
+
+#[test]
+fn a_new_name_is_nobodys_whether_the_books_have_him_or_not() {
+    let (mut world, a) = World::with_local();
+    tell(&mut world, a, &lost("one", 900));
+    tell(&mut world, a, &lost("two", 901));
+    refused(
+        adopt(&mut world, "one", None, Some("two")),
+        ErrorKind::Conflict,
+        &["another volume called two"],
+    );
+    adopt(&mut world, "one", None, Some("three")).unwrap();
+    assert_eq!(names(&world), ["three", "two"]);
 }

@@ -34,7 +34,8 @@ type Watched = HashMap<Subject, watch::Sender<u64>>;
 
 /// A wait for changes; none that comes after it was made is missed.
 pub(crate) struct Watch {
-    version: watch::Receiver<u64>,
+    /// There until it is dropped.
+    version: Option<watch::Receiver<u64>>,
     /// What is watched, if not everything.
     of: Option<(Subject, Arc<Mutex<Watched>>)>,
 }
@@ -42,7 +43,9 @@ pub(crate) struct Watch {
 impl Watch {
     /// Takes what came until now as seen.
     pub(crate) fn seen(&mut self) {
-        self.version.borrow_and_update();
+        if let Some(version) = &mut self.version {
+            version.borrow_and_update();
+        }
     }
 
     /// Waits for the next change; `false` if there will be none.
@@ -50,7 +53,10 @@ impl Watch {
     /// # Cancel safety
     /// Safe: a change that was not waited for to its end is found by the next wait.
     pub(crate) async fn changed(&mut self) -> bool {
-        self.version.changed().await.is_ok()
+        match &mut self.version {
+            Some(version) => version.changed().await.is_ok(),
+            None => false,
+        }
     }
 }
 
@@ -60,11 +66,10 @@ impl Drop for Watch {
             return;
         };
         let mut watched = locked(watched);
-        // We are among its receivers until after this.
-        if watched
-            .get(subject)
-            .is_some_and(|version| version.receiver_count() <= 1)
-        {
+        // Under the lock, so that the last of several sees that it is the last.
+        drop(self.version.take());
+        let unwatched = |version: &watch::Sender<u64>| version.receiver_count() == 0;
+        if watched.get(subject).is_some_and(unwatched) {
             watched.remove(subject);
         }
     }
@@ -90,7 +95,7 @@ impl Changes {
     pub(crate) fn watch(&self, subject: Option<Subject>) -> Watch {
         let Some(subject) = subject else {
             return Watch {
-                version: self.any.subscribe(),
+                version: Some(self.any.subscribe()),
                 of: None,
             };
         };
@@ -99,7 +104,7 @@ impl Changes {
             .or_insert_with(|| watch::Sender::new(0))
             .subscribe();
         Watch {
-            version,
+            version: Some(version),
             of: Some((subject, Arc::clone(&self.watched))),
         }
     }
@@ -149,14 +154,7 @@ fn told(subject: &Subject, books: &Books) -> Told {
     let (name, id, data) = match subject {
         Subject::Agent(id) => ("agent", id.to_string(), json(books.agent(*id))),
         Subject::Plugin(name) => ("plugin", name.to_string(), json(books.plugin(name).ok())),
-        Subject::Volume(id) => {
-            let volume = books.durable().volumes.get(id);
-            (
-                "volume",
-                id.to_string(),
-                json(volume.map(|volume| books.volume_view(volume))),
-            )
-        }
+        Subject::Volume(id) => ("volume", id.to_string(), json(books.volume_of(*id))),
         Subject::Operation(uuid) => (
             "operation",
             uuid.to_string(),
@@ -190,7 +188,8 @@ mod tests {
     }
 
     fn news(watch: &Watch) -> bool {
-        watch.version.has_changed().expect("the sender lives")
+        let version = watch.version.as_ref().expect("it was not dropped");
+        version.has_changed().expect("the sender lives")
     }
 
     #[test]
@@ -219,5 +218,21 @@ mod tests {
         assert!(news(&two));
         drop(two);
         assert_eq!(locked(&changes.watched).len(), 0);
+    }
+
+    #[test]
+    fn of_several_that_leave_at_once_the_last_leaves_nothing() {
+        let changes = Changes::new();
+        for _ in 0..200 {
+            let watches: Vec<Watch> = (0..4).map(|_| changes.watch(Some(task()))).collect();
+            let threads = watches.into_iter();
+            let threads: Vec<_> = threads
+                .map(|watch| std::thread::spawn(move || drop(watch)))
+                .collect();
+            for thread in threads {
+                thread.join().expect("it only drops");
+            }
+            assert_eq!(locked(&changes.watched).len(), 0);
+        }
     }
 }

@@ -14,7 +14,7 @@ use sutler_ids::{Bytes, ErrorKind, Problem};
 use sutler_volume_core::{Answer, Call, CallId, Expanded, Failure, Made, Rpc, Shown, Verdict};
 
 use super::host_state::VolumePaths;
-use super::says::{folder_failure, in_the_way, problem, verdict};
+use super::says::{folder_failure, in_the_way, problem, under_a_mount, verdict};
 use super::{PluginUp, secrets};
 
 /// Longest wait for the answer to a question that changes nothing: it holds a lane that calls
@@ -190,8 +190,8 @@ impl Job {
     async fn delete(&self, secrets: Secrets) -> Result<Answer, Failure> {
         // The machine deletes what is down alone. If the kernel knows better, it is asked before
         // the bytes are gone.
-        if let Some(path) = self.paths.any_mounted() {
-            return Err(in_the_way(&self.call, &path));
+        if let Some(mounted) = self.paths.still_mounted() {
+            return Err(under_a_mount(&self.call, &mounted));
         }
         let request = args::DeleteVolume {
             volume_id: self.csi_id(),

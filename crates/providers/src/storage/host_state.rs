@@ -13,7 +13,7 @@ use sutler_api::volume::AccessType;
 use sutler_host::beneath::{Base, Kind};
 use sutler_host::mounts::is_root_of_mount;
 use sutler_ids::{ErrorKind, PluginName, Problem, SaidBy, VolumeId};
-use sutler_volume_core::{Mount, Seen, Shown};
+use sutler_volume_core::{Denied, Mount, Seen, Shown};
 use tokio::time::{Instant, sleep};
 
 /// How long a mount is waited for that a plugin says it has made.
@@ -109,15 +109,17 @@ impl VolumePaths {
         }
     }
 
-    /// Gives a place of the volume that is, or may be, mounted.
-    pub(crate) fn any_mounted(&self) -> Option<PathBuf> {
-        let place = [Mount::Target, Mount::Staging].into_iter().find(|mount| {
-            match self.shown_mounted(*mount) {
-                Shown::Mounted(_) | Shown::NotKnown(_) => true,
-                Shown::Nothing(_) | Shown::NotAsked => false,
+    /// Says why the volume cannot be taken to be mounted nowhere.
+    pub(crate) fn still_mounted(&self) -> Option<Denied> {
+        let mut places = [Mount::Target, Mount::Staging].into_iter();
+        places.find_map(|mount| match self.shown_mounted(mount) {
+            Shown::Mounted(path) => Some(Denied::Mounted(path)),
+            Shown::NotKnown(_) => {
+                let path = self.of(mount).display().to_string();
+                Some(Denied::MountNotKnown(path))
             }
-        });
-        place.map(|mount| self.of(mount))
+            Shown::Nothing(_) | Shown::NotAsked => None,
+        })
     }
 
     /// Whether the target is a plain folder with something in it.

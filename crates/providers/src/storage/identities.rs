@@ -4,13 +4,13 @@
 //! volume has an identity, which identities a plugin's volumes have, and whether one that is to be
 //! forgotten is mounted.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use sutler_api::agent::{VolumeAct, VolumeOperation, VolumeReport};
 use sutler_api::volume::VolumeState;
 use sutler_host::clock;
 use sutler_ids::{PluginName, VolumeId, VolumeName};
-use sutler_volume_core::{Answer, Created, Event, Made, VolumeRecord};
+use sutler_volume_core::{Answer, Created, Denied, Event, Made, VolumeRecord};
 
 use super::StorageEvent;
 use super::calls::CallEnded;
@@ -80,22 +80,49 @@ impl Shell {
         Some(volume.record().spec.name.clone())
     }
 
-    /// Gives where a volume is mounted that is to be forgotten: then its plugin is asked first.
-    pub(crate) fn still_mounted(&self, operation: &VolumeOperation) -> Option<String> {
+    /// Says why a volume cannot be forgotten: it is, or may be, mounted, and its plugin is asked
+    /// first.
+    pub(crate) fn still_mounted(&self, operation: &VolumeOperation) -> Option<Denied> {
         let volume = self.volumes.get(&operation.volume_id)?;
         let plugin = &volume.record().spec.plugin;
         let paths = VolumePaths::new(&self.config.volumes_dir, plugin, operation.volume_id);
-        let mounted = match operation.act {
-            VolumeAct::Forget => paths.any_mounted(),
+        match operation.act {
+            VolumeAct::Forget => paths.still_mounted(),
             VolumeAct::Create(_) | VolumeAct::Grow { .. } | VolumeAct::Delete => None,
-        };
-        mounted.map(|path| path.display().to_string())
+        }
     }
 
-    /// Holds the master's books against ours.
-    pub(crate) fn compare(&self, wanted: &[VolumeId]) {
-        self.tell_missing(wanted);
-        self.tell_unknown(wanted);
+    /// Holds the master's books against ours, and remembers what they have.
+    pub(crate) fn compare(&mut self, wanted: Vec<VolumeId>) {
+        self.tell_missing(&wanted);
+        self.wanted = Some(wanted.into_iter().collect());
+        for volume_id in self.volumes.keys() {
+            self.tell_if_unknown(*volume_id);
+        }
+        let _ = self.out.send(StorageEvent::Compared);
+    }
+
+    /// Tells of a volume that exists here and that the master's books do not have: they are an
+    /// older copy. One that is being deleted was known to whoever asked for that.
+    pub(crate) fn tell_if_unknown(&self, volume_id: VolumeId) {
+        let (Some(wanted), Some(volume)) = (&self.wanted, self.volumes.get(&volume_id)) else {
+            return;
+        };
+        let record = volume.record();
+        if wanted.contains(&volume_id) || record.created().is_none() || record.deleting() {
+            return;
+        }
+        tracing::warn!(%volume_id, volume = %record.spec.name, "not in the master's books");
+        let (spec, report) = (record.spec.clone(), volume.report());
+        let event = StorageEvent::Unknown(Box::new(spec), Box::new(report));
+        let _ = self.out.send(event);
+    }
+
+    /// The master's books have a volume.
+    pub(crate) fn is_wanted(&mut self, volume_id: VolumeId) {
+        if let Some(wanted) = &mut self.wanted {
+            wanted.insert(volume_id);
+        }
     }
 
     /// Tells of each volume that the books have on this node and of which it has no record: the
@@ -115,23 +142,6 @@ impl Shell {
                 holders: Vec::new(),
                 problem: Some(problem),
             });
-        }
-    }
-
-    /// Tells of each volume that exists here and that the master's books do not have: they are an
-    /// older copy. One that is being deleted was known to whoever asked for that.
-    fn tell_unknown(&self, wanted: &[VolumeId]) {
-        let wanted: HashSet<&VolumeId> = wanted.iter().collect();
-        let others = self.volumes.iter().filter(|(id, _)| !wanted.contains(id));
-        for (volume_id, volume) in others {
-            let record = volume.record();
-            if record.created().is_none() || record.deleting() {
-                continue;
-            }
-            tracing::warn!(%volume_id, volume = %record.spec.name, "not in the master's books");
-            let (spec, report) = (record.spec.clone(), volume.report());
-            let event = StorageEvent::Unknown(Box::new(spec), Box::new(report));
-            let _ = self.out.send(event);
         }
     }
 

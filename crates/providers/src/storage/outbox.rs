@@ -53,7 +53,9 @@ impl Shell {
         self.outbox.forget_told();
         let volume_ids: Vec<VolumeId> = self.volumes.keys().copied().collect();
         for volume_id in volume_ids {
-            self.tell(volume_id);
+            if let Some(report) = self.news(volume_id) {
+                let _ = self.out.send(StorageEvent::VolumeAgain(report));
+            }
             if let Some(volume) = self.volumes.get(&volume_id) {
                 for report in volume.operation_reports() {
                     let _ = self.out.send(StorageEvent::Operation(report));
@@ -63,12 +65,15 @@ impl Shell {
     }
 
     pub(crate) fn tell(&mut self, volume_id: VolumeId) {
-        let Some(volume) = self.volumes.get(&volume_id) else {
-            return;
-        };
-        if let Some(report) = self.outbox.changed(volume_id, volume) {
+        if let Some(report) = self.news(volume_id) {
+            self.tell_if_unknown(volume_id);
             let _ = self.out.send(StorageEvent::Volume(report));
         }
+    }
+
+    fn news(&mut self, volume_id: VolumeId) -> Option<VolumeReport> {
+        let volume = self.volumes.get(&volume_id)?;
+        self.outbox.changed(volume_id, volume)
     }
 
     pub(crate) fn tell_report(&self, report: VolumeReport) {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sutler_csi::{Code, CsiError, Refused, Verdict as CsiVerdict, classify};
 use sutler_ids::{ErrorKind, Problem, SaidBy, VolumeId};
-use sutler_volume_core::{Call, Denied, Failure, Rpc, Verdict};
+use sutler_volume_core::{Call, Denied, Failure, Verdict};
 
 /// The machine keeps account of doubt itself, so every attempt is judged by itself.
 pub(crate) fn verdict(error: &CsiError) -> Verdict {
@@ -54,10 +54,15 @@ pub(crate) fn no_record(volume_id: VolumeId) -> Problem {
 
 pub(crate) fn denial(denied: &Denied) -> Problem {
     match denied {
-        Denied::Absent => Problem::new(ErrorKind::NotFound, "the node has no record of the volume"),
+        Denied::Absent => Problem::new(ErrorKind::NotFound, "the node has no record of the volume")
+            .hint(
+                "nothing can be deleted without it; if it is lost: sutler volume rm NAME --forget",
+            ),
         Denied::Mounted(path) => {
             Problem::new(ErrorKind::Conflict, denied.to_string()).hint(format!("umount {path}"))
         }
+        Denied::MountNotKnown(_) => Problem::new(ErrorKind::Unavailable, denied.to_string())
+            .hint("its file system does not answer; try again when it does"),
         Denied::Busy(_) | Denied::Exists | Denied::InUse(_) | Denied::Unable(_) => {
             Problem::new(ErrorKind::Conflict, denied.to_string())
         }
@@ -76,22 +81,28 @@ pub(crate) fn folder_failure(error: &std::io::Error, plugin: &str) -> Failure {
     }
 }
 
-/// A call that was not made, because the host's own state forbids it.
+/// A deletion that was not asked for, because the volume is, or may be, mounted.
+pub(crate) fn under_a_mount(call: &Call, mounted: &Denied) -> Failure {
+    let problem = denial(mounted);
+    let (name, mounted) = (&call.spec.name, &problem.what);
+    let what = format!("DeleteVolume was not called for volume {name}: {mounted}");
+    Failure {
+        verdict: Verdict::NotNow,
+        problem: Problem { what, ..problem }.said_by(SaidBy::Kernel),
+    }
+}
+
+/// A publish that was not made, because files of the host's own disk are where it would mount.
 pub(crate) fn in_the_way(call: &Call, path: &Path) -> Failure {
     let (rpc, name, path) = (call.rpc.csi_name(), &call.spec.name, path.display());
-    let (why, hint) = if call.rpc == Rpc::Delete {
-        ("is still mounted", format!("umount {path}"))
-    } else {
-        (
-            "holds files of the host's own disk, which a mount would hide",
-            format!("look at what is in {path}, and empty it"),
-        )
-    };
-    let what = format!("{rpc} was not called for volume {name}: {path} {why}");
+    let what = format!(
+        "{rpc} was not called for volume {name}: {path} holds files of the host's own disk, which \
+         a mount would hide"
+    );
     Failure {
         verdict: Verdict::NotNow,
         problem: Problem::new(ErrorKind::Conflict, what)
             .said_by(SaidBy::Kernel)
-            .hint(hint),
+            .hint(format!("look at what is in {path}, and empty it")),
     }
 }

@@ -1,6 +1,6 @@
 //! The loop: events in, one durable commit, effects out. Makes no decision of its own.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,11 +54,13 @@ pub(crate) struct Shell {
     pub(crate) audits_due: BTreeSet<PluginName>,
     /// Mounts of no volume, as last told.
     pub(crate) nobodys: BTreeSet<PathBuf>,
-    /// Records that cannot be read, and why.
-    pub(crate) damaged: Vec<String>,
+    /// Records that cannot be read, by key, and why.
+    pub(crate) damaged: BTreeMap<String, String>,
+    /// Volumes that the master's books have here, since it has told.
+    pub(crate) wanted: Option<HashSet<VolumeId>>,
     /// Steps of the batch that is being gathered.
     steps: Vec<(VolumeId, Step)>,
-    forgotten: Vec<VolumeId>,
+    pub(crate) forgotten: Vec<VolumeId>,
 }
 
 impl Shell {
@@ -82,7 +84,8 @@ impl Shell {
             stats_open: HashSet::new(),
             audits_due: BTreeSet::new(),
             nobodys: BTreeSet::new(),
-            damaged: Vec::new(),
+            damaged: BTreeMap::new(),
+            wanted: None,
             steps: Vec::new(),
             forgotten: Vec::new(),
         };
@@ -163,7 +166,7 @@ impl Shell {
             Input::Release { volume_id, task_id } => self.release(volume_id, task_id),
             Input::RetainHolders(holders) => self.retain_holders(&holders),
             Input::Forget(volume_id) => self.forget(volume_id),
-            Input::Wanted(volume_ids) => self.compare(&volume_ids),
+            Input::Wanted(volume_ids) => self.compare(volume_ids),
             Input::PluginUp(name, up) => self.plugin_up(name, *up),
             Input::PluginDown(name) => {
                 self.plugins.remove(&name);
@@ -209,11 +212,13 @@ impl Shell {
         let (volume_id, operation_uuid) = (operation.volume_id, operation.operation_uuid);
         let forgets = matches!(operation.act, VolumeAct::Forget);
         let denied = if let Some(mounted) = self.still_mounted(&operation) {
-            Some(Denied::Mounted(mounted))
+            Some(mounted)
         } else if self.volumes.contains_key(&volume_id) {
             self.send(volume_id, Event::Operation(operation))
         } else if matches!(operation.act, VolumeAct::Create(_)) {
             self.create(&operation)
+        } else if forgets {
+            self.forget_damaged(volume_id).or(Some(Denied::Absent))
         } else {
             Some(Denied::Absent)
         };
@@ -228,10 +233,10 @@ impl Shell {
         let report = OperationReport {
             operation_uuid,
             volume_id,
-            outcome: match forgets {
+            outcome: match denied {
                 // There is nothing to forget.
-                true => Outcome::Finished,
-                false => Outcome::Failed(problem),
+                Denied::Absent if forgets => Outcome::Finished,
+                _ => Outcome::Failed(problem),
             },
             left_behind: None,
             at: now.wall,
@@ -244,6 +249,7 @@ impl Shell {
         match Volume::create(operation, &self.config.boot_id, now) {
             Ok((volume, step)) => {
                 let volume_id = operation.volume_id;
+                self.is_wanted(volume_id);
                 let plugin = volume.record().spec.plugin.clone();
                 self.volumes.insert(volume_id, Box::new(volume));
                 self.steps.push((volume_id, step));
@@ -284,8 +290,9 @@ impl Shell {
             let tasks = of_volume.entry(*volume_id).or_default();
             tasks.insert(task_id.clone());
         }
-        let volume_ids: Vec<VolumeId> = self.volumes.keys().copied().collect();
-        for volume_id in volume_ids {
+        // The others have nobody to let go.
+        let held = self.volumes.iter().filter(|(_, volume)| volume.is_held());
+        for volume_id in held.map(|(id, _)| *id).collect::<Vec<_>>() {
             let tasks = of_volume.remove(&volume_id).unwrap_or_default();
             self.send(volume_id, Event::RetainHolders(tasks));
         }

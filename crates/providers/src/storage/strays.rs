@@ -2,13 +2,13 @@
 //! to its end in the plugin, also after its inverse was answered with OK; and books may be older
 //! than the host. What is a volume's is taken down by its own machine; what is nobody's is told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use sutler_host::blocking::blocking;
 use sutler_host::mounts::{MountTable, resolve};
 use sutler_ids::{ErrorKind, Problem, SaidBy, VolumeId};
-use sutler_volume_core::{Event, Mount, Phase, Shown, VolumeRecord};
+use sutler_volume_core::{Denied, Event, Mount, Phase, Shown, VolumeRecord};
 
 use super::host_state::{VolumePaths, mount_of};
 use super::shell::Shell;
@@ -86,7 +86,21 @@ impl Shell {
     /// A volume's record cannot be read; the volume is left out, and what it has made stays.
     pub(crate) fn damaged(&mut self, key: &str, what: String) {
         tracing::error!(record = key, cause = %what, "a volume record is left out");
-        self.damaged.push(format!("volumes/{key}: {what}"));
+        self.damaged.insert(key.to_owned(), what);
+    }
+
+    /// Lets a record go that cannot be read, unless its volume is mounted.
+    pub(crate) fn forget_damaged(&mut self, volume_id: VolumeId) -> Option<Denied> {
+        let key = volume_id.to_string();
+        let is_of = |path: &&PathBuf| path.iter().any(|part| part == key.as_str());
+        if let Some(path) = self.nobodys.iter().find(is_of) {
+            return Some(Denied::Mounted(path.display().to_string()));
+        }
+        if self.damaged.remove(&key).is_some() {
+            self.forgotten.push(volume_id);
+            self.tell_problem();
+        }
+        None
     }
 
     fn tell_nobodys(&mut self, nobodys: BTreeSet<PathBuf>) {
@@ -104,19 +118,33 @@ impl Shell {
     pub(crate) fn tell_problem(&self) {
         let nobodys = (!self.nobodys.is_empty()).then(|| nobodys_problem(&self.nobodys));
         let damaged = (!self.damaged.is_empty()).then(|| damaged_problem(&self.damaged));
-        let _ = self.out.send(StorageEvent::Problem(damaged.or(nobodys)));
+        let problem = match (damaged, nobodys) {
+            (Some(damaged), Some(nobodys)) => Some(Problem {
+                what: format!("{}; {}", damaged.what, nobodys.what),
+                ..damaged
+            }),
+            (damaged, nobodys) => damaged.or(nobodys),
+        };
+        let _ = self.out.send(StorageEvent::Problem(problem));
     }
 }
 
-fn damaged_problem(records: &[String]) -> Problem {
+fn damaged_problem(records: &BTreeMap<String, String>) -> Problem {
     let what = format!(
         "{} damaged records of volumes in the agent's journal",
         records.len()
     );
+    let raw = records
+        .iter()
+        .map(|(key, what)| format!("volumes/{key}: {what}"));
+    let raw: Vec<String> = raw.collect();
     Problem::new(ErrorKind::Internal, what)
         .said_by(SaidBy::Sutler)
-        .raw(records.join("\n"))
-        .hint("check the disk under the state directory; the volumes are told as missing")
+        .raw(raw.join("\n"))
+        .hint(
+            "check the disk under the state directory; the volumes are told as missing, and end \
+             with: sutler volume rm NAME --forget",
+        )
 }
 
 fn nobodys_problem(paths: &BTreeSet<PathBuf>) -> Problem {

@@ -424,3 +424,57 @@ fn a_mount_that_comes_after_its_end_was_told_is_taken_down_again() {
 fn stray(mount: Mount) -> Event {
     Event::Stray { mount }
 }
+
+#[test]
+fn a_mount_that_comes_while_a_call_down_is_in_doubt_does_not_keep_it_there() {
+    let call_of = |step: &Step| {
+        let call = step.effects.iter().find_map(|effect| match effect {
+            Effect::Call(call) => Some((call.call_id, call.rpc)),
+            _ => None,
+        });
+        call.expect("a call is made")
+    };
+    for stuck in [Rpc::Unstage, Rpc::Detach] {
+        let mut world = created(ALL);
+        acquire(&mut world, "a", false);
+        let mut volume = world.volume.take().unwrap();
+        let released = Event::Release { task_id: task("a") };
+        let mut step = volume.on_event(released, at(900)).unwrap();
+        while call_of(&step).1 != stuck {
+            let done = ended(call_of(&step).0, Ok(Answer::Done));
+            step = volume.on_event(done, at(901)).unwrap();
+        }
+        let busy = Err(failure(Verdict::Uncertain, "the device is busy"));
+        assert!(!volume.is_stray(Mount::Target), "its own end looks");
+        let (call_id, _) = call_of(&step);
+        volume.on_event(ended(call_id, busy), at(902)).unwrap();
+        let step = volume.on_event(stray(Mount::Target), at(903)).unwrap();
+        assert_eq!(call_of(&step).1, Rpc::Unpublish);
+        // Somebody wants it: all of it comes down first.
+        let wanted = Event::Acquire {
+            task_id: task("b"),
+            read_only: false,
+        };
+        volume.on_event(wanted, at(904)).unwrap();
+        let mut step = step;
+        for rpc in [Rpc::Unpublish, Rpc::Unstage, Rpc::Detach] {
+            let (call_id, made) = call_of(&step);
+            assert_eq!(made, rpc);
+            let done = ended(call_id, Ok(Answer::Done));
+            step = volume.on_event(done, at(905)).unwrap();
+        }
+        assert_eq!(call_of(&step).1, Rpc::Attach);
+    }
+}
+
+#[test]
+fn what_a_plugin_that_does_not_stage_has_staged_keeps_nobody_out() {
+    let mut world = created(Abilities {
+        stages: false,
+        ..ALL
+    });
+    world.send(stray(Mount::Staging)).unwrap();
+    assert!(world.trail.is_empty());
+    acquire(&mut world, "a", false);
+    assert_eq!(world.acquired[&task("a")], Ok(()));
+}

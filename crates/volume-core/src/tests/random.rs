@@ -251,6 +251,10 @@ impl Slow {
             return;
         }
         let backend = &mut self.world.backend;
+        // Of a volume that is deleted nothing can be mounted any more.
+        if backend.volumes.is_empty() {
+            return;
+        }
         match mount {
             Mount::Staging => (backend.staged, backend.staging_mounted) = (true, true),
             Mount::Target => (backend.published, backend.target_mounted) = (true, true),
