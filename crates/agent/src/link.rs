@@ -199,6 +199,8 @@ impl Link {
         let silence = Duration::from_millis(HEARTBEATS_MISSED_MAX * HEARTBEAT_MS);
         let mut heard = Instant::now();
         let mut posting: Option<Posting> = None;
+        self.take_all()?;
+        self.outbox.begin_stream();
         loop {
             if posting.is_none() {
                 posting = self.begin_post(agent_id)?;
@@ -239,11 +241,16 @@ impl Link {
         Ok(())
     }
 
-    fn begin_post(&mut self, agent_id: AgentId) -> Result<Option<Posting>, Broken> {
-        // Everything that is there already goes into the same post.
+    fn take_all(&mut self) -> Result<(), Broken> {
         while let Ok(order) = self.orders.try_recv() {
             self.take(order)?;
         }
+        Ok(())
+    }
+
+    fn begin_post(&mut self, agent_id: AgentId) -> Result<Option<Posting>, Broken> {
+        // Everything that is there already goes into the same post.
+        self.take_all()?;
         let Some((told, updates)) = self.outbox.first(POST_UPDATES_MAX) else {
             return Ok(None);
         };

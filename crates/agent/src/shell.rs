@@ -17,7 +17,7 @@ mod tasks;
 mod timers;
 mod turn;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -210,7 +210,8 @@ impl Shell {
             }
             StorageEvent::VolumeAgain(report) => {
                 self.fail_holders_of(&report, turn);
-                turn.tell_again.push(Update::Volume(report));
+                turn.again.insert(turn.tell.len());
+                turn.tell.push(Update::Volume(report));
             }
             StorageEvent::Compared => turn.tell.push(Update::VolumesCompared),
             StorageEvent::Unknown(spec, report) => turn.tell.push(unknown(*spec, *report)),
@@ -277,18 +278,25 @@ impl Shell {
             // A link that went away meanwhile registers again.
             let _ = done.send(());
         }
-        self.tell(rest.tell);
-        for update in rest.tell_again {
-            let _ = self
-                .ground
-                .link
-                .send(LinkOrder::TellAgain(Box::new(update)));
-        }
+        self.tell_in_order(rest.tell, &rest.again);
         self.tell_tasks(&rest.tasks);
         self.tell_plugins(&rest.plugins);
         self.collect_if_asked();
         self.reap();
         Ok(())
+    }
+
+    /// Tells a turn's news, and what was told before, as they have come.
+    fn tell_in_order(&self, updates: Vec<Update>, again: &BTreeSet<usize>) {
+        for (place, update) in updates.into_iter().enumerate() {
+            let update = Box::new(update);
+            let order = match again.contains(&place) {
+                true => LinkOrder::TellAgain(update),
+                false => LinkOrder::Tell(update),
+            };
+            // As in `tell`.
+            let _ = self.ground.link.send(order);
+        }
     }
 
     fn tell(&self, updates: Vec<Update>) {

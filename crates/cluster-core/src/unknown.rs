@@ -154,7 +154,10 @@ impl Turn<'_> {
         let unknown = self.books.live.unknown.get_mut(report.volume_id);
         if let Some(unknown) = unknown.filter(|unknown| unknown.agent_id == agent_id) {
             self.step.changed.insert(Subject::Volume(report.volume_id));
-            unknown.report = report;
+            // What is not fit for use stays that, whatever else is told of it.
+            if unknown.report.state != VolumeState::Failed {
+                unknown.report = report;
+            }
         }
     }
 

@@ -44,11 +44,10 @@ impl Volume {
                 };
                 (!climbs && !there).then_some(settled)
             }
-            // On the way down, between two attempts: with such a mount none of them succeeds.
+            // On the way down, between two attempts: with such a mount none of them succeeds. A
+            // deletion in doubt is left by itself alone: it may still be at it.
             Phase::InFlight(flight) => match (flight.rpc, mount) {
-                (Rpc::Detach | Rpc::Delete, _) | (Rpc::Unstage, Mount::Target) => {
-                    Some(&flight.from)
-                }
+                (Rpc::Detach, _) | (Rpc::Unstage, Mount::Target) => Some(&flight.from),
                 _ => None,
             },
             Phase::Failed(_) | Phase::Gone => None,

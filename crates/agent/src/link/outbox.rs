@@ -53,6 +53,13 @@ impl Outbox {
         self.add(update, !news);
     }
 
+    /// A new stream: what was compared with the books of the former one says nothing of this one.
+    pub(super) fn begin_stream(&mut self) {
+        if let Some(turn) = self.latest.remove(&About::VolumesCompared) {
+            self.updates.remove(&turn);
+        }
+    }
+
     fn add(&mut self, update: Update, can_wait: bool) {
         let number = self.next;
         let turn = Turn { can_wait, number };
@@ -166,6 +173,8 @@ mod tests {
         outbox.put(Update::PluginsTold);
         // There are news of it to tell, so it does not wait.
         outbox.put_again(volume(2));
+        outbox.put(Update::VolumesCompared);
+        outbox.begin_stream();
         let (told, updates) = outbox.first(4).expect("five updates");
         let first = [
             task(TaskState::Finished),

@@ -23,8 +23,8 @@ pub(super) struct Turn {
     pub pages: Pages,
     pub todo: Vec<Todo>,
     pub tell: Vec<Update>,
-    /// What was told before.
-    pub tell_again: Vec<Update>,
+    /// Which of them were told before, by their place: the order among all of them is kept.
+    pub again: BTreeSet<usize>,
     /// Tasks and plugins whose report may have changed.
     pub tasks: BTreeSet<TaskId>,
     pub plugins: BTreeSet<PluginName>,

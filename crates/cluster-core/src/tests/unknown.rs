@@ -165,6 +165,8 @@ fn what_was_never_fit_for_use_is_adopted_as_that_and_its_plugin_stays() {
         ErrorKind::Conflict,
         &["share (not in the books)"],
     );
+    // A plugin that loses sight of it does not make it fit.
+    world.report_volume(a, spec.volume_id, VolumeState::Missing);
     adopt(&mut world, "share", None, None).unwrap();
     assert_eq!(world.volume("share").state, VolumeState::Failed);
     refused(

@@ -113,7 +113,12 @@ impl Shell {
             return;
         }
         tracing::warn!(%volume_id, volume = %record.spec.name, "not in the master's books");
-        let (spec, report) = (record.spec.clone(), volume.report());
+        let (spec, mut report) = (record.spec.clone(), volume.report());
+        // Whatever else is so of it: an adoption must not make it fit.
+        if let Some(problem) = &record.unfit {
+            report.state = VolumeState::Failed;
+            report.problem = Some(problem.clone());
+        }
         let event = StorageEvent::Unknown(Box::new(spec), Box::new(report));
         let _ = self.out.send(event);
     }

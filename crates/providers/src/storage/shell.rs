@@ -218,7 +218,7 @@ impl Shell {
         } else if matches!(operation.act, VolumeAct::Create(_)) {
             self.create(&operation)
         } else if forgets {
-            self.forget_damaged(volume_id).or(Some(Denied::Absent))
+            self.nobodys_mount(volume_id).or(Some(Denied::Absent))
         } else {
             Some(Denied::Absent)
         };
@@ -299,6 +299,7 @@ impl Shell {
     }
 
     fn forget(&mut self, volume_id: VolumeId) {
+        self.forget_damaged(volume_id);
         let over = |volume: &Volume| {
             matches!(
                 volume.record().phase,

@@ -89,18 +89,20 @@ impl Shell {
         self.damaged.insert(key.to_owned(), what);
     }
 
-    /// Lets a record go that cannot be read, unless its volume is mounted.
-    pub(crate) fn forget_damaged(&mut self, volume_id: VolumeId) -> Option<Denied> {
+    /// Gives where a volume is mounted whose record cannot be read, as last seen.
+    pub(crate) fn nobodys_mount(&self, volume_id: VolumeId) -> Option<Denied> {
         let key = volume_id.to_string();
         let is_of = |path: &&PathBuf| path.iter().any(|part| part == key.as_str());
-        if let Some(path) = self.nobodys.iter().find(is_of) {
-            return Some(Denied::Mounted(path.display().to_string()));
-        }
-        if self.damaged.remove(&key).is_some() {
+        let path = self.nobodys.iter().find(is_of)?;
+        Some(Denied::Mounted(path.display().to_string()))
+    }
+
+    /// Lets a record go that cannot be read: the master has recorded the volume's end.
+    pub(crate) fn forget_damaged(&mut self, volume_id: VolumeId) {
+        if self.damaged.remove(&volume_id.to_string()).is_some() {
             self.forgotten.push(volume_id);
             self.tell_problem();
         }
-        None
     }
 
     fn tell_nobodys(&mut self, nobodys: BTreeSet<PathBuf>) {

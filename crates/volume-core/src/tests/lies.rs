@@ -478,3 +478,25 @@ fn what_a_plugin_that_does_not_stage_has_staged_keeps_nobody_out() {
     acquire(&mut world, "a", false);
     assert_eq!(world.acquired[&task("a")], Ok(()));
 }
+
+#[test]
+fn a_late_mount_takes_no_doubt_from_a_deletion() {
+    let mut world = created(ALL);
+    let mut volume = world.volume.take().unwrap();
+    let delete = Event::Operation(operation(2, VolumeAct::Delete));
+    let step = volume.on_event(delete, at(100)).unwrap();
+    let call = step.effects.iter().find_map(|effect| match effect {
+        Effect::Call(call) => Some(call.call_id),
+        _ => None,
+    });
+    let lost = Err(failure(Verdict::Uncertain, "lost"));
+    volume
+        .on_event(ended(call.unwrap(), lost), at(101))
+        .unwrap();
+    for mount in [Mount::Target, Mount::Staging] {
+        let before = volume.record().clone();
+        volume.on_event(stray(mount), at(102)).unwrap();
+        assert_eq!(*volume.record(), before);
+        assert_eq!(volume.state(), VolumeState::Uncertain);
+    }
+}
