@@ -424,6 +424,10 @@ impl Turn<'_> {
     pub(crate) fn on_volume_report(&mut self, agent_id: AgentId, report: VolumeReport) {
         let record = self.books.durable.volumes.get(&report.volume_id);
         if record.is_some_and(|record| record.agent_id == agent_id) {
+            // Told again, as all are when a stream comes up: no news to anyone.
+            if self.books.live.volumes.get(&report.volume_id) == Some(&report) {
+                return;
+            }
             self.step.changed.insert(Subject::Volume(report.volume_id));
             self.books.live.volumes.insert(report.volume_id, report);
         } else if record.is_none() {

@@ -189,3 +189,26 @@ fn a_new_name_is_nobodys_whether_the_books_have_him_or_not() {
     adopt(&mut world, "one", None, Some("three")).unwrap();
     assert_eq!(names(&world), ["three", "two"]);
 }
+
+#[test]
+fn a_state_that_is_told_again_is_no_news() {
+    let (mut world, a) = World::with_local();
+    let id = world.created(a, "data");
+    let told = world.books.live().volumes[&id].clone();
+    let incarnation = world.books.durable().agents[&a].incarnation;
+    let mut changed = |report| {
+        let updates = sutler_api::agent::Updates {
+            agent_id: a,
+            incarnation,
+            updates: vec![Update::Volume(report)],
+        };
+        let event = crate::Event::Updates(updates);
+        world.books.on_event(event, world.now).unwrap().changed
+    };
+    assert!(changed(told.clone()).is_empty());
+    let news = sutler_api::agent::VolumeReport {
+        state: VolumeState::InUse,
+        ..told
+    };
+    assert_eq!(changed(news).len(), 1);
+}

@@ -65,6 +65,10 @@ impl Shell {
                 nobodys.insert(found.path);
                 continue;
             };
+            // Most are those that the records have; only of the others is the kernel asked again.
+            if !volume.is_stray(found.mount) {
+                continue;
+            }
             let record = volume.record();
             // Seen a moment ago, and perhaps taken down since then.
             let paths = VolumePaths::new(
@@ -72,8 +76,7 @@ impl Shell {
                 &record.spec.plugin,
                 found.volume_id,
             );
-            let there = matches!(paths.shown_mounted(found.mount), Shown::Mounted(_));
-            if there && volume.is_stray(found.mount) {
+            if matches!(paths.shown_mounted(found.mount), Shown::Mounted(_)) {
                 let (volume, path) = (&record.spec.name, found.path.display());
                 tracing::warn!(%volume, %path, "a mount that nobody asked for is taken down");
                 let mount = found.mount;
